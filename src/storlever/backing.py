@@ -1,0 +1,170 @@
+"""What stands behind a path on this machine: is it there, what is it, does somebody use it."""
+
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from storlever.model import ScsiProduct
+
+
+class Kind(StrEnum):
+    FILE = "regular file"
+    BLOCK = "block device"
+    CHARACTER = "character device"
+
+
+@dataclass(frozen=True, slots=True)
+class BackingStore:
+    """`identity` is the same for every path that leads to the same store.
+
+    `holder` says what uses it besides StorLever: a mount, swap, another device; None if nothing.
+    `size` is in bytes, 0 for a character device. `tape`: a file that tgtimg made as a tape.
+    """
+
+    kind: Kind
+    identity: str
+    size: int
+    holder: str | None = None
+    tape: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiIdentity:
+    """What a SCSI device says of itself."""
+
+    product: ScsiProduct
+    scsi_id: str
+    serial_number: str
+
+
+# A tape block's header, big-endian: checksum, two sizes, type, number, previous, current.
+_TAPE_HEADER = struct.Struct(">12xI8x8xQ")
+_BEGIN_OF_TAPE = 0x10
+
+
+class Unusable(ValueError):
+    """The path leads to nothing that can be served; the message is a rule."""
+
+
+def inspect(path: str) -> BackingStore:
+    """Raises Unusable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unusable("does not exist") from None
+    except OSError as error:
+        raise Unusable(f"cannot be opened: {error.strerror}") from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            identity = f"file {status.st_dev}:{status.st_ino}"
+            tape = _is_tape(os.pread(descriptor, _TAPE_HEADER.size, 0))
+            return BackingStore(Kind.FILE, identity, status.st_size, _file_holder(path), tape)
+        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        if stat.S_ISBLK(status.st_mode):
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+            holder = _block_holder(path, f"{major}:{minor}")
+            return BackingStore(Kind.BLOCK, f"block {major}:{minor}", size, holder)
+        if stat.S_ISCHR(status.st_mode):
+            return BackingStore(Kind.CHARACTER, f"character {major}:{minor}", 0)
+    finally:
+        os.close(descriptor)
+    raise Unusable("must be a regular file or a device")
+
+
+def _is_tape(header: bytes) -> bool:
+    """Whether a file starts as tgtimg makes a tape: with a block of type 'begin of tape' at 0.
+
+    tgtd itself takes a file of zeros for a tape, and writes into it.
+    """
+    if len(header) < _TAPE_HEADER.size:
+        return False
+    kind, position = _TAPE_HEADER.unpack(header)
+    return (kind, position) == (_BEGIN_OF_TAPE, 0)
+
+
+def _file_holder(path: str) -> str | None:
+    return "swap" if os.path.realpath(path) in _swaps() else None
+
+
+def _block_holder(path: str, device: str) -> str | None:
+    """The kernel's word is an exclusive open; /sys and /proc tell the reason."""
+    node = Path("/sys/dev/block") / device
+    family = {device, *(part.read_text().strip() for part in node.glob("*/dev"))}
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for fields in mounts:
+        if fields[2] in family:
+            return f"the file system mounted on {fields[4]}"
+    if os.path.realpath(path) in _swaps():
+        return "swap"
+    holders = sorted(holder.name for holder in node.glob("holders/*"))
+    if holders:
+        return f"the device {holders[0]}"
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError:
+        return "another program or device"
+    return None
+
+
+def _swaps() -> frozenset[str]:
+    lines = Path("/proc/swaps").read_text().splitlines()[1:]
+    return frozenset(line.split()[0] for line in lines)
+
+
+def scsi_identity(path: str, *, sys: Path = Path("/sys")) -> ScsiIdentity:
+    """What direct mapping passes on, from the kernel's copy of INQUIRY and VPD 80h and 83h.
+
+    Raises Unusable when the path is no SCSI device.
+    """
+    status = Path(path).stat()
+    device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    kind = "block" if stat.S_ISBLK(status.st_mode) else "char"
+    node = sys / "dev" / kind / device / "device"
+    try:
+        product = ScsiProduct(
+            *((node / name).read_text().strip() for name in ("vendor", "model", "rev"))
+        )
+        serial = _printable((node / "vpd_pg80").read_bytes()[4:])
+        designators = (node / "vpd_pg83").read_bytes()[4:]
+    except OSError:
+        raise Unusable("direct_map needs a SCSI device") from None
+    return ScsiIdentity(product, _designator(designators) or serial, serial)
+
+
+def _designator(page: bytes) -> str:
+    """The first NAA designator of a logical unit (SPC-4, 7.8.6.6), as hexadecimal digits."""
+    while len(page) >= 4:
+        length = page[3]
+        association, kind = page[1] >> 4 & 3, page[1] & 15
+        if association == 0 and kind == 3:
+            return page[4 : 4 + length].hex()
+        page = page[4 + length :]
+    return ""
+
+
+def _printable(text: bytes) -> str:
+    return text.decode("ascii", "ignore").strip("\0 ").replace(",", " ")[:36]
+
+
+class Machine:
+    """This machine, for the service; `private` is the folder that nobody may be handed."""
+
+    def __init__(self, private: Path) -> None:
+        self._private = private.resolve()
+
+    def inspect(self, path: str) -> BackingStore:
+        """Raises Unusable."""
+        if Path(path).resolve().is_relative_to(self._private):
+            raise Unusable("belongs to StorLever itself")
+        return inspect(path)
+
+    def scsi_identity(self, path: str) -> ScsiIdentity:
+        """Raises Unusable, also for a path that is not there."""
+        try:
+            return scsi_identity(path)
+        except OSError:
+            raise Unusable("direct_map needs a SCSI device") from None

@@ -1,0 +1,200 @@
+"""The composition root: the only place that knows the concrete classes.
+
+Order of start: state, tgtd, HTTP. A state file that cannot be read ends the service before tgtd
+is touched. Order of stop: HTTP, the loop, an owned tgtd. A killed service leaves its tgtd and all
+sessions running, and the next start takes it over.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from storlever import logs
+from storlever.backing import Machine
+from storlever.config import Settings
+from storlever.endpoint import Endpoint
+from storlever.errors import ConfigError, Unavailable
+from storlever.notes import FileNotes
+from storlever.reconciler import Reconciler
+from storlever.service import Service
+from storlever.store import SqliteStore
+from storlever.tgtd.backend import Daemon, TgtdBackend
+from storlever.tgtd.process import AttachedTgtd, OwnedTgtd, socket_path
+from storlever.tgtd.transport import SocketTransport
+from storlever.web.app import create_app
+from storlever.web.san import PREFIX
+
+log = structlog.get_logger(__name__)
+
+STATE_FILE = "state.db"
+MAX_HEADER = 16 * 1024
+GRACE = 5
+"""Seconds that requests under way get when the service stops."""
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
+    logs.configure(settings.log_format)
+    runtime = _folders(settings.state_dir)
+    with contextlib.ExitStack() as stack:
+        store = SqliteStore(settings.state_dir / STATE_FILE)
+        stack.callback(store.close)
+        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
+        notes = FileNotes(runtime)
+        stack.callback(notes.close)
+        transport = SocketTransport(_control_socket(settings))
+        daemon = _daemon(settings, transport, runtime)
+        if isinstance(daemon, OwnedTgtd):
+            stack.callback(daemon.stop)
+        lock = threading.Lock()
+        reconciler = Reconciler(TgtdBackend(transport, daemon), notes, lock)
+        service = Service(store, reconciler, Machine(settings.state_dir), lock)
+        _first_pass(reconciler, service)
+        loop = threading.Thread(
+            target=reconciler.run, args=(lambda: service.inventory,), name="reconciler"
+        )
+        loop.start()
+        stack.callback(loop.join)
+        stack.callback(reconciler.stop)
+        _announce(settings, daemon)
+        _serve_http(service, sockets)
+
+
+def _folders(state_dir: Path) -> Path:
+    """The state folder and the runtime folder in it, nobody else's to read."""
+    runtime = state_dir / "run"
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        mode = stat.S_IMODE(state_dir.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
+    if mode & 0o077:
+        log.warning("others may read the state folder", folder=str(state_dir), mode=oct(mode))
+    return runtime
+
+
+def _control_socket(settings: Settings) -> str:
+    try:
+        return socket_path(settings.tgt_control_port)
+    except Unavailable as error:
+        raise ConfigError(str(error)) from None
+
+
+def _daemon(settings: Settings, transport: SocketTransport, runtime: Path) -> Daemon:
+    owned = OwnedTgtd(
+        transport,
+        control_port=settings.tgt_control_port,
+        portals=settings.portal,
+        io_threads=settings.tgt_io_threads,
+        owner=settings.state_dir.resolve(),
+        log_file=runtime / "tgtd.log",
+    )
+    if settings.tgtd == "own":
+        return owned
+    attached = AttachedTgtd(transport)
+    if settings.tgtd == "attach":
+        return attached
+    try:
+        owned.running()
+    except Unavailable:
+        return attached
+    return owned
+
+
+def _first_pass(reconciler: Reconciler, service: Service) -> None:
+    """So that the first answers are of a tgtd that has what is desired, if there is one."""
+    try:
+        reconciler.full_pass(service.inventory)
+    except Unavailable as error:
+        reconciler.down = str(error)
+        log.warning("tgtd is not available", reason=str(error))
+
+
+def _announce(settings: Settings, daemon: Daemon) -> None:
+    mode = "own" if isinstance(daemon, OwnedTgtd) else "attached"
+    portals = f", iSCSI on {', '.join(map(str, settings.portal))}" if mode == "own" else ""
+    print(f"StorLever keeps its state in {settings.state_dir}")
+    print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
+    for where in settings.listen:
+        if isinstance(where, Endpoint):
+            print(f"API documentation: http://{where}/docs")
+            print(f"Try: curl http://{where}{PREFIX}/target_list")
+        else:
+            print(f"Try: curl --unix-socket {where} http://localhost{PREFIX}/target_list")
+    sys.stdout.flush()
+
+
+def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
+    config = uvicorn.Config(
+        create_app(service),
+        http="h11",  # the other parser takes headers of any size
+        h11_max_incomplete_event_size=MAX_HEADER,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    # uvicorn raises SIGINT again once it has stopped cleanly.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets)
+
+
+@contextlib.contextmanager
+def _listening(where: Endpoint | Path) -> Iterator[socket.socket]:
+    try:
+        listener = _unix(where) if isinstance(where, Path) else _tcp(where)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if isinstance(where, Path):
+            where.unlink(missing_ok=True)
+
+
+def _tcp(where: Endpoint) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _unix(where: Path) -> socket.socket:
+    """For the owner alone; a socket file that nobody listens on any more is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(where))
+        except ConnectionRefusedError:
+            where.unlink()
+        except FileNotFoundError:
+            pass
+        else:
+            raise OSError("another program listens there")
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(where))
+    finally:
+        os.umask(before)
+    listener.listen(128)
+    return listener

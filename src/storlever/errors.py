@@ -1,0 +1,96 @@
+"""Everything that can go wrong, as one tree; each leaf has a stable `code`.
+
+    StorLeverError
+    ├── Invalid        the request breaks a rule; `faults` names every field
+    ├── NotFound       target-not-found, user-not-found, lun-not-found
+    ├── Conflict       the request does not fit what is there; `blocking` names sessions
+    ├── Refused        tgtd said no to something it should have taken
+    ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
+    ├── StoreFailed    the state could not be made durable: state-full, state-unwritable
+    ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
+    └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
+
+No status codes and no tgtd numbers here: `web` and `tgtd` translate at their edges.
+Messages read "cannot <what was asked>: <why>" or plainly "<why>", and never hold a secret.
+"""
+
+from dataclasses import dataclass
+
+
+class StorLeverError(Exception):
+    """The root; `str()` is the sentence for people, `code` the word for programs."""
+
+    code = "error"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        if code is not None:
+            self.code = code
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One broken rule: the field's name and the rule, as a sentence."""
+
+    field: str
+    message: str
+
+
+class Invalid(StorLeverError):
+    code = "invalid"
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+class NotFound(StorLeverError):
+    code = "not-found"
+
+
+class Conflict(StorLeverError):
+    """`blocking`: (initiator name, address) of each session in the way, where that is the cause."""
+
+    code = "conflict"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        blocking: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(detail, code=code)
+        self.blocking = blocking
+
+
+class Refused(StorLeverError):
+    """`drift`: tgtd's answer shows that it is not in the state we last knew it in."""
+
+    code = "refused"
+
+    def __init__(self, detail: str, *, drift: bool = False) -> None:
+        super().__init__(detail)
+        self.drift = drift
+
+
+class Unavailable(StorLeverError):
+    """`retry_after`: seconds after which asking again makes sense."""
+
+    code = "tgtd-unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class StoreFailed(StorLeverError):
+    code = "state-unwritable"
+
+
+class StateUnusable(StorLeverError):
+    code = "state-unusable"
+
+
+class ConfigError(StorLeverError):
+    code = "config"

@@ -1,0 +1,300 @@
+"""The inventory: all that is desired, and the edits that lead from one inventory to the next.
+
+An edit is computed purely, raises Conflict or NotFound, and holds whole new values of just what
+changes. That makes it the unit of planning, of committing to the store, and of putting back.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
+
+from storlever.errors import Conflict, Fault, Invalid, NotFound
+from storlever.model import Access, Account, DiscoveryAuth, LogicalUnit, Target
+
+Value = TypeVar("Value")
+
+DISCOVERY = ""
+"""Stands for discovery where otherwise a target is named."""
+
+
+class Direction(StrEnum):
+    """Who proves what: incoming users log in to the target, the outgoing one is the target's."""
+
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """New values by name; None removes. `discovery` None leaves it as it is."""
+
+    targets: Mapping[str, Target | None] = field(default_factory=dict)
+    accounts: Mapping[str, Account | None] = field(default_factory=dict)
+    discovery: DiscoveryAuth | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.targets or self.accounts or self.discovery is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Targets and accounts by name. Copies are shallow: an edit costs what it touches."""
+
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    discovery: DiscoveryAuth = DiscoveryAuth()
+    users: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Account name -> the targets (or DISCOVERY) that use it."""
+
+    @classmethod
+    def of(
+        cls, targets: Iterable[Target], accounts: Iterable[Account], discovery: DiscoveryAuth
+    ) -> "Inventory":
+        """From its parts. Raises Invalid when an account is used but not there."""
+        by_name = {target.name: target for target in targets}
+        users: dict[str, set[str]] = {}
+        for place, names in [
+            (DISCOVERY, discovery.accounts),
+            *((target.name, target.accounts) for target in by_name.values()),
+        ]:
+            for name in names:
+                users.setdefault(name, set()).add(place)
+        known = {account.name: account for account in accounts}
+        if missing := users.keys() - known.keys():
+            raise Invalid(Fault("accounts", f"used but not defined: {', '.join(missing)}"))
+        return cls(by_name, known, discovery, {name: frozenset(at) for name, at in users.items()})
+
+    # -- looking things up
+
+    def target(self, name: str) -> Target:
+        try:
+            return self.targets[name]
+        except KeyError:
+            raise NotFound(f"no target {name!r}", code="target-not-found") from None
+
+    def unit(self, name: str, lun: int) -> LogicalUnit:
+        unit = self.target(name).unit(lun)
+        if unit is None:
+            raise NotFound(f"target {name} has no LUN {lun}", code="lun-not-found")
+        return unit
+
+    def places(self, account: str) -> Iterator[tuple[str, Direction]]:
+        """Every use of an account: (target name or DISCOVERY, direction)."""
+        for place in sorted(self.users.get(account, ())):
+            incoming: tuple[str | None, ...]
+            if place == DISCOVERY:
+                incoming, outgoing = (self.discovery.incoming,), self.discovery.outgoing
+            else:
+                incoming, outgoing = self.targets[place].incoming, self.targets[place].outgoing
+            if account in incoming:
+                yield place, Direction.INCOMING
+            if account == outgoing:
+                yield place, Direction.OUTGOING
+
+    # -- edits
+
+    def add_target(self, name: str) -> Edit:
+        if name in self.targets:
+            raise Conflict(f"target {name} exists already", code="target-exists")
+        return Edit(targets={name: Target(name)})
+
+    def edit_target(
+        self,
+        name: str,
+        *,
+        online: bool | None = None,
+        names: tuple[str, ...] | None = None,
+        addresses: tuple[str, ...] | None = None,
+    ) -> Edit:
+        old = self.target(name)
+        access = Access(
+            old.access.names if names is None else names,
+            old.access.addresses if addresses is None else addresses,
+        )
+        return self._with(
+            replace(old, online=old.online if online is None else online, access=access)
+        )
+
+    def remove_target(self, name: str) -> Edit:
+        self.target(name)
+        return self._settled({name: None})
+
+    def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
+        """Raises Conflict when the name is there already, or elsewhere with another secret."""
+        old = self.target(name)
+        taken = old.incoming if direction is Direction.INCOMING else (old.outgoing,)
+        if account.name in taken:
+            raise Conflict(
+                f"target {name} has an {direction} user {account.name!r} already",
+                code="user-exists",
+            )
+        if direction is Direction.OUTGOING and old.outgoing:
+            raise Conflict(
+                f"target {name} has the outgoing user {old.outgoing!r}, and room for one",
+                code="outgoing-user-exists",
+            )
+        self._same_secret(account, self.places(account.name))
+        new = (
+            replace(old, incoming=(*old.incoming, account.name))
+            if direction is Direction.INCOMING
+            else replace(old, outgoing=account.name)
+        )
+        return self._settled({name: new}, {account.name: account})
+
+    def set_secret(
+        self, name: str, direction: Direction, account: Account, *, everywhere: bool = False
+    ) -> Edit:
+        """Raises Conflict when other places share the user and `everywhere` is not said."""
+        self.require_user(name, direction, account.name)
+        if not everywhere:
+            here = (name, direction)
+            self._same_secret(
+                account,
+                (place for place in self.places(account.name) if place != here),
+                "; say everywhere=true to change it on all of them",
+            )
+        return self._settled({}, {account.name: account})
+
+    def remove_user(self, name: str, direction: Direction, user: str) -> Edit:
+        old = self.require_user(name, direction, user)
+        if direction is Direction.INCOMING:
+            left = tuple(other for other in old.incoming if other != user)
+            return self._settled({name: replace(old, incoming=left)})
+        return self._settled({name: replace(old, outgoing=None)})
+
+    def set_discovery(self, given: Mapping[Direction, Account | None]) -> Edit:
+        """Sets the directions given; None means no authentication in that direction."""
+        names = {
+            direction: account.name if account else None for direction, account in given.items()
+        }
+        new = DiscoveryAuth(
+            names.get(Direction.INCOMING, self.discovery.incoming),
+            names.get(Direction.OUTGOING, self.discovery.outgoing),
+        )
+        accounts: dict[str, Account] = {}
+        for account in filter(None, given.values()):
+            kept = (
+                place
+                for place in self.places(account.name)
+                if place[0] != DISCOVERY or place[1] not in given
+            )
+            self._same_secret(account, kept)
+            if accounts.setdefault(account.name, account) != account:
+                raise Conflict(
+                    f"user {account.name!r} cannot have two passwords", code="password-differs"
+                )
+        return self._settled({}, accounts, new)
+
+    def add_unit(self, name: str, unit: LogicalUnit) -> Edit:
+        old = self.target(name)
+        if old.unit(unit.lun):
+            raise Conflict(f"target {name} has a LUN {unit.lun} already", code="lun-exists")
+        return self._with(replace(old, units=_by_number((*old.units, unit))))
+
+    def edit_unit(self, name: str, unit: LogicalUnit) -> Edit:
+        self.unit(name, unit.lun)
+        old = self.target(name)
+        others = (other for other in old.units if other.lun != unit.lun)
+        return self._with(replace(old, units=_by_number((*others, unit))))
+
+    def remove_unit(self, name: str, lun: int) -> Edit:
+        gone = self.unit(name, lun)
+        old = self.target(name)
+        return self._with(replace(old, units=tuple(u for u in old.units if u is not gone)))
+
+    # -- from one inventory to the next
+
+    def after(self, edit: Edit) -> "Inventory":
+        """This inventory with the edit made."""
+        users = dict(self.users)
+        for name, target in edit.targets.items():
+            old = self.targets.get(name)
+            _move(users, name, old.accounts if old else (), target.accounts if target else ())
+        if edit.discovery is not None:
+            _move(users, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
+        return Inventory(
+            _patched(self.targets, edit.targets),
+            _patched(self.accounts, edit.accounts),
+            self.discovery if edit.discovery is None else edit.discovery,
+            users,
+        )
+
+    def _with(self, target: Target) -> Edit:
+        return Edit() if target == self.targets[target.name] else Edit({target.name: target})
+
+    def _settled(
+        self,
+        targets: Mapping[str, Target | None],
+        accounts: Mapping[str, Account] | None = None,
+        discovery: DiscoveryAuth | None = None,
+    ) -> Edit:
+        """The edit, with accounts that nothing uses any more removed and no-ops left out."""
+        changed = {
+            name: account
+            for name, account in (accounts or {}).items()
+            if self.accounts.get(name) != account
+        }
+        if discovery == self.discovery:
+            discovery = None
+        let_go = set(self.discovery.accounts) if discovery is not None else set()
+        for name in targets:
+            let_go |= self.targets[name].accounts
+        used = self.after(Edit(targets, changed, discovery)).users if let_go else {}
+        unused = dict.fromkeys(name for name in let_go if name not in used)
+        return Edit(targets, changed | unused, discovery)
+
+    def require_user(self, name: str, direction: Direction, user: str) -> Target:
+        """The target, which has the user. Raises NotFound."""
+        target = self.target(name)
+        if user not in (target.incoming if direction is Direction.INCOMING else (target.outgoing,)):
+            raise NotFound(f"target {name} has no {direction} user {user!r}", code="user-not-found")
+        return target
+
+    def _same_secret(
+        self, account: Account, places: Iterable[tuple[str, Direction]], hint: str = ""
+    ) -> None:
+        """tgtd has one secret a name: raises Conflict where `places` rely on another one."""
+        known = self.accounts.get(account.name)
+        if known is None or known == account:
+            return
+        some = [_spoken(place) for place in islice(places, 4)]
+        if some:
+            where = ", ".join(some[:3]) + (", and others" if len(some) > 3 else "")
+            raise Conflict(
+                f"user {account.name!r} has another password as {where}{hint}",
+                code="password-differs",
+            )
+
+
+def _spoken(place: tuple[str, Direction]) -> str:
+    name, direction = place
+    return f"{direction} user of {'discovery' if name == DISCOVERY else name}"
+
+
+def _by_number(units: Iterable[LogicalUnit]) -> tuple[LogicalUnit, ...]:
+    return tuple(sorted(units, key=lambda unit: unit.lun))
+
+
+def _patched(old: Mapping[str, Value], changes: Mapping[str, Value | None]) -> Mapping[str, Value]:
+    if not changes:
+        return old
+    new = dict(old)
+    for name, value in changes.items():
+        if value is None:
+            new.pop(name, None)
+        else:
+            new[name] = value
+    return new
+
+
+def _move(
+    users: dict[str, frozenset[str]], place: str, old: Iterable[str], new: Iterable[str]
+) -> None:
+    for name in set(old) - set(new):
+        users[name] = users[name] - {place}
+        if not users[name]:
+            del users[name]
+    for name in set(new) - set(old):
+        users[name] = users.get(name, frozenset()) | {place}

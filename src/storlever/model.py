@@ -1,0 +1,206 @@
+"""What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+from storlever.errors import Conflict, Fault, Invalid
+from storlever.names import EVERYONE, GUARD
+
+
+class DeviceType(StrEnum):
+    DISK = "disk"
+    TAPE = "tape"
+    CD = "cd"
+    CHANGER = "changer"
+    PASSTHROUGH = "pt"
+
+
+class BackingType(StrEnum):
+    RDWR = "rdwr"
+    AIO = "aio"
+    SG = "sg"
+    SSC = "ssc"
+
+
+FITTING: dict[DeviceType, tuple[BackingType, ...]] = {
+    DeviceType.DISK: (BackingType.RDWR, BackingType.AIO),
+    DeviceType.TAPE: (BackingType.SSC,),
+    DeviceType.CD: (BackingType.RDWR, BackingType.AIO),
+    DeviceType.CHANGER: (BackingType.RDWR, BackingType.AIO),
+    DeviceType.PASSTHROUGH: (BackingType.SG,),
+}
+"""The backing types a device type takes; the first is its default. Others crash tgtd (1.0.85)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A CHAP name and its secret; tgtd knows one secret a name, whatever it is used for."""
+
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may log in: an initiator that matches either list; both empty admit everyone."""
+
+    names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The ACL entries that say this in tgtd, where an empty ACL admits nobody."""
+        return (*self.addresses, *self.names) or (EVERYONE,)
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiProduct:
+    """Standard INQUIRY data: vendor (8 bytes), product (16) and revision (4)."""
+
+    vendor: str
+    product: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalUnit:
+    """One LUN as it is wished for. Raises Invalid for a pair of types that do not fit."""
+
+    lun: int
+    backing_path: str
+    scsi_id: str
+    serial_number: str
+    device_type: DeviceType = DeviceType.DISK
+    backing_type: BackingType = BackingType.RDWR
+    direct_map: bool = False
+    write_cache: bool = True
+    readonly: bool = False
+    online: bool = True
+    shared: bool = False
+    product: ScsiProduct | None = None
+
+    @property
+    def reopenable(self) -> bool:
+        """Whether tgtd can open another path for a live unit: its aio and sg cannot."""
+        disk = self.device_type is DeviceType.DISK
+        return self.backing_type is not BackingType.SG and not (
+            disk and self.backing_type is BackingType.AIO
+        )
+
+    def __post_init__(self) -> None:
+        fitting = FITTING[self.device_type]
+        faults = []
+        if self.backing_type not in fitting:
+            faults.append(Fault("backing_type", f"{self.device_type} takes {' or '.join(fitting)}"))
+        if not self.write_cache and self.device_type is not DeviceType.DISK:
+            faults.append(Fault("write_cache", f"a {self.device_type} has no caching mode page"))
+        if faults:
+            raise Invalid(*faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target as it is wished for; accounts are named here and kept in the inventory.
+
+    `incoming` is in the order of binding. `online` false is a wish that lasts.
+    """
+
+    name: str
+    online: bool = True
+    access: Access = Access()
+    incoming: tuple[str, ...] = ()
+    outgoing: str | None = None
+    units: tuple[LogicalUnit, ...] = ()
+
+    def unit(self, lun: int) -> LogicalUnit | None:
+        return next((unit for unit in self.units if unit.lun == lun), None)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The incoming accounts as tgtd must hold them: the guard first, or none at all."""
+        return (GUARD, *self.incoming) if self.incoming else ()
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        return frozenset(self.incoming) | ({self.outgoing} if self.outgoing else set())
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryAuth:
+    """CHAP of discovery sessions: the accounts' names."""
+
+    incoming: str | None = None
+    outgoing: str | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return (GUARD, self.incoming) if self.incoming else ()
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        return frozenset(name for name in (self.incoming, self.outgoing) if name)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An I_T nexus as seen: the initiator's own name, its address, tgtd's number for it."""
+
+    initiator_name: str
+    address: str
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedUnit:
+    """One LUN as tgtd has it; a field that tgtd does not tell and we do not know is None."""
+
+    lun: int
+    device_type: DeviceType | None
+    backing_type: BackingType | None
+    backing_path: str | None
+    scsi_id: str | None
+    serial_number: str | None
+    readonly: bool | None
+    online: bool | None
+    write_cache: bool | None = None
+    product: ScsiProduct | None = None
+
+    @classmethod
+    def of(cls, unit: LogicalUnit) -> "ObservedUnit":
+        """The unit once everything asked of it is in force.
+
+        One that is offline counts as having no path, so that going online opens it anew; for
+        those that live and die with their path it is always the one they were made with.
+        """
+        seen = {item.name: getattr(unit, item.name) for item in fields(cls)}
+        if not unit.online and unit.reopenable:
+            seen["backing_path"] = None
+        return cls(**seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """The accounts of a target or of discovery; `incoming` by slot."""
+
+    incoming: tuple[str, ...] = ()
+    outgoing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTarget:
+    name: str
+    ready: bool = True
+    acl: tuple[str, ...] = ()
+    bindings: Bindings = Bindings()
+    units: tuple[ObservedUnit, ...] = ()
+
+    def unit(self, lun: int) -> ObservedUnit | None:
+        return next((unit for unit in self.units if unit.lun == lun), None)
+
+
+def sessions_in_the_way(target: str, sessions: tuple[Session, ...]) -> Conflict:
+    return Conflict(
+        f"target {target} has sessions; say force=true to close them",
+        code="sessions-active",
+        blocking=tuple((session.initiator_name, session.address) for session in sessions),
+    )

@@ -1,0 +1,146 @@
+"""Grammar and limits of everything a request can name.
+
+Each function takes text, returns its canonical form, and raises ValueError with the broken rule.
+The limits are those of RFC 7143 and of tgtd; where tgtd is the reason, the comment says how.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+GUARD = "storlever.guard"
+"""CHAP name kept in the first slot of every target with incoming users; see `plan`."""
+
+EVERYONE = "ALL"
+"""tgtd's word for every address, IPv4 and IPv6."""
+
+LUN_MIN, LUN_MAX = 1, 255
+SHORT_SECRET = 12
+"""CHAP secrets below this many characters deserve a warning (RFC 7143, 9.2.1: 96 bits)."""
+
+_NAME_BYTES = 223  # RFC 7143, 4.2.7.2
+_IQN = r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[%s]+)?"
+_NUMERIC = r"eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}|[0-9a-f]{32})"
+_TARGET = re.compile(f"{_IQN % 'a-z0-9:.-'}|{_NUMERIC}")
+_INITIATOR = re.compile(f"{_IQN % 'a-z0-9:._-'}|{_NUMERIC}")
+_CHAP_NAME = re.compile(r"""[!-~]{1,255}""")
+_CHAP_SECRET = re.compile(r"[ -~]{1,255}")
+_DESIGNATOR = re.compile(r"[!-~]([ -~]*[!-~])?")
+_PATH_BYTES = 1000  # tgtd cuts update values at 1023 bytes
+
+
+def target_name(text: str) -> str:
+    """An iSCSI name that tgtd takes for a target: it refuses underscores there."""
+    return _iscsi_name(text, _TARGET)
+
+
+def initiator_name(text: str) -> str:
+    """An iSCSI name of an initiator. tgtd compares it byte by byte, so the case matters."""
+    return _iscsi_name(text, _INITIATOR)
+
+
+def _iscsi_name(text: str, grammar: re.Pattern[str]) -> str:
+    if len(text.encode("utf-8", "replace")) > _NAME_BYTES:
+        raise ValueError(f"an iSCSI name has at most {_NAME_BYTES} bytes")
+    if not grammar.fullmatch(text):
+        raise ValueError(
+            "must be a lower-case iSCSI name: iqn.YYYY-MM.reversed.domain:text, "
+            "eui. with 16 or naa. with 16 or 32 hexadecimal digits"
+        )
+    return text
+
+
+def initiator_address(text: str) -> str:
+    """An address, a network or ALL, in the one form that tgtd matches.
+
+    tgtd checks nothing when it stores an entry and never matches x/32, v6/128, /0 or a network
+    with host bits set; those are rewritten. It compares an IPv4 entry with an IPv6 client by
+    reading the client's flow label (0) as an address, and an IPv6 entry with an IPv4 client by
+    reading padding zeros: an entry that contains 0.0.0.0 or :: would admit the whole other family.
+    """
+    if text == EVERYONE:
+        return text
+    try:
+        network = ip_network(_unmapped(text), strict=False)
+    except ValueError:
+        raise ValueError(
+            "must be an IPv4 or IPv6 address, a network like 10.0.0.0/24, or ALL"
+        ) from None
+    if network.prefixlen == 0:
+        return EVERYONE
+    if isinstance(network, IPv6Network) and network.network_address.scope_id is not None:
+        raise ValueError("must not name an interface (%…)")
+    if network.network_address.is_unspecified:
+        raise ValueError("must not contain the unspecified address (0.0.0.0 or ::)")
+    whole = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if whole else str(network)
+
+
+def _unmapped(text: str) -> str:
+    """An IPv4-mapped IPv6 address as the IPv4 address it stands for; anything else as it is."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(text)
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped) if mapped else text
+
+
+def chap_name(text: str) -> str:
+    """A CHAP name; tgtd ends it at a comma and prints it unescaped, one a line."""
+    if not _CHAP_NAME.fullmatch(text) or set(text) & set(",\"'"):
+        raise ValueError(
+            "must be 1 to 255 printable ASCII characters without comma, blank or quote"
+        )
+    if text in (GUARD, ".", ".."):
+        raise ValueError("this name is reserved")
+    return text
+
+
+def chap_secret(text: str) -> str:
+    """A CHAP secret; from 256 bytes on nobody could log in with it."""
+    if not _CHAP_SECRET.fullmatch(text):
+        raise ValueError("must be 1 to 255 printable ASCII characters")
+    return text
+
+
+def backing_path(text: str) -> str:
+    """A path that reaches tgtd as it is: it opens what stands before a comma, silently."""
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    if "," in text:
+        raise ValueError("must not contain a comma")
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in text):
+        raise ValueError("must not contain control characters")
+    if ".." in text.split("/"):
+        raise ValueError("must not contain '..'")
+    if len(text.encode()) > _PATH_BYTES:
+        raise ValueError(f"must have at most {_PATH_BYTES} bytes")
+    return text
+
+
+def scsi_id(text: str) -> str:
+    """A designator for VPD page 83h; empty asks for a generated one. tgtd cuts at 36 bytes."""
+    return _designator(text, 36)
+
+
+def serial_number(text: str) -> str:
+    """A unit serial number for VPD page 80h; empty asks for a generated one."""
+    return _designator(text, 36)
+
+
+def _designator(text: str, limit: int) -> str:
+    if not text:
+        return text
+    if len(text) > limit or not _DESIGNATOR.fullmatch(text) or "," in text:
+        raise ValueError(
+            f"must be at most {limit} printable ASCII characters, without comma or outer blanks"
+        )
+    return text
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin (an initiator's own words) with everything unprintable escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode()
+        for char in text
+    )

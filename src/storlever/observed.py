@@ -1,0 +1,153 @@
+"""What we know of tgtd, moved along by every change that is applied to it.
+
+This is the one mutable value of the core: `Observed` is replaced by each full look at tgtd, and
+between two looks `apply` keeps it true. The per-target step, `after`, is pure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from storlever.change import (
+    Admit,
+    BindIncoming,
+    BindingChange,
+    BindOutgoing,
+    Change,
+    CreateAccount,
+    CreateTarget,
+    CreateUnit,
+    DeleteAccount,
+    DeleteTarget,
+    DeleteUnit,
+    Deny,
+    SetReady,
+    TargetChange,
+    UnbindIncoming,
+    UnbindOutgoing,
+    UpdateUnit,
+)
+from storlever.errors import Refused
+from storlever.model import Bindings, ObservedTarget, ObservedUnit
+
+
+@dataclass(slots=True)
+class Observed:
+    """`accounts`: name -> secret, None when only its existence is known.
+
+    `pinned`: accounts bound to foreign targets; deleting one would leave a hole in the slots of
+    a target that is not ours, and tgtd dies of holes.
+    """
+
+    targets: dict[str, ObservedTarget] = field(default_factory=dict)
+    accounts: dict[str, str | None] = field(default_factory=dict)
+    discovery: Bindings = Bindings()
+    pinned: frozenset[str] = frozenset()
+
+    def apply(self, change: Change) -> None:
+        """Record that the change is in force."""
+        match change:
+            case CreateAccount(account):
+                self.accounts[account.name] = account.secret
+            case DeleteAccount(name):
+                del self.accounts[name]
+            case CreateTarget(target):
+                self.targets[target] = ObservedTarget(target)
+            case DeleteTarget(target):
+                del self.targets[target]
+            case BindIncoming() | UnbindIncoming() | BindOutgoing() | UnbindOutgoing():
+                self._rebind(change)
+            case _:
+                self.targets[change.target] = after(self.targets[change.target], change)
+
+    def check(self, change: Change) -> None:
+        """Raise Refused for a change that would kill tgtd, before it is sent."""
+        if isinstance(change, UnbindIncoming):
+            rebound(self.bindings(change.target), change)
+
+    def bindings(self, target: str | None) -> Bindings:
+        return self.discovery if target is None else self.targets[target].bindings
+
+    def _rebind(self, change: BindingChange) -> None:
+        bindings = rebound(self.bindings(change.target), change)
+        if change.target is None:
+            self.discovery = bindings
+        else:
+            self.targets[change.target] = replace(self.targets[change.target], bindings=bindings)
+
+    def doubt(self, change: Change) -> None:
+        """Record that an update is about to be asked for, which tgtd may take in part."""
+        if isinstance(change, UpdateUnit):
+            target = self.targets[change.target]
+            unit = target.unit(change.unit.lun)
+            if unit is not None:
+                unknown: dict[str, Any] = dict.fromkeys(change.fields)
+                blank = replace(unit, **unknown)
+                self.targets[change.target] = _with_unit(target, blank)
+
+    def learn(self, known: "Observed", *, except_for: Iterable[str] = ()) -> None:
+        """Fill what tgtd does not tell (secrets, write cache, product) from earlier knowledge.
+
+        Targets and accounts named in `except_for` stay unknown.
+        """
+        doubtful = frozenset(except_for)
+        for name, secret in self.accounts.items():
+            if secret is None and name not in doubtful:
+                self.accounts[name] = known.accounts.get(name)
+        for name, target in self.targets.items():
+            before = known.targets.get(name)
+            if before is not None and name not in doubtful:
+                units = tuple(_learned(unit, before.unit(unit.lun)) for unit in target.units)
+                self.targets[name] = replace(target, units=units)
+
+
+def after(target: ObservedTarget, change: TargetChange) -> ObservedTarget:
+    """The target once a change of it is in force. Pure."""
+    match change:
+        case Admit(_, entry):
+            return replace(target, acl=(*target.acl, entry))
+        case Deny(_, entry):
+            return replace(target, acl=tuple(other for other in target.acl if other != entry))
+        case SetReady(_, ready):
+            return replace(target, ready=ready)
+        case CreateUnit(_, unit) | UpdateUnit(_, unit):
+            return _with_unit(target, ObservedUnit.of(unit))
+        case DeleteUnit(_, lun):
+            return replace(target, units=tuple(u for u in target.units if u.lun != lun))
+        case _:
+            return target
+
+
+def rebound(bindings: Bindings, change: BindingChange) -> Bindings:
+    """The bindings once a change of them is in force. Pure.
+
+    Raises Refused for an unbinding that is not of the last slot: tgtd (1.0.85) dies of the hole
+    at its next `show`, so no such request is ever sent.
+    """
+    match change:
+        case BindIncoming(_, name):
+            return replace(bindings, incoming=(*bindings.incoming, name))
+        case UnbindIncoming(_, name):
+            if bindings.incoming[-1:] != (name,):
+                raise Refused(f"cannot unbind {name!r}: it is not in the last slot", drift=True)
+            return replace(bindings, incoming=bindings.incoming[:-1])
+        case BindOutgoing(_, name):
+            return replace(bindings, outgoing=name)
+        case UnbindOutgoing():
+            return replace(bindings, outgoing=None)
+
+
+def _with_unit(target: ObservedTarget, unit: ObservedUnit) -> ObservedTarget:
+    others = (other for other in target.units if other.lun != unit.lun)
+    return replace(target, units=tuple(sorted((*others, unit), key=lambda each: each.lun)))
+
+
+def _learned(unit: ObservedUnit, known: ObservedUnit | None) -> ObservedUnit:
+    if known is None:
+        return unit
+    unknown: dict[str, Any] = {
+        item.name: getattr(known, item.name)
+        for item in fields(unit)
+        if item.name != "backing_path" and getattr(unit, item.name) is None
+    }
+    return replace(unit, **unknown)

@@ -1,0 +1,289 @@
+"""From what is desired and what is seen to the ordered changes between. Pure.
+
+The order keeps one promise: after any prefix of a plan, whoever is admitted is admitted by the
+old or by the new state as well. It rests on four rules.
+
+- Create closed, open last; close first when removing. A new target has an empty ACL.
+- A guard account with a secret that nobody knows sits in the first slot of every target with
+  incoming users, so a target that asks for CHAP asks for it throughout: tgtd opens a target
+  whose last incoming account goes.
+- Unbind from the last slot, so that the slots never have a hole.
+- When only the ACL changes, new entries come before old ones go; when anything else of the
+  target changes too, old entries go first, so that nobody meets a mix of the two states.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from itertools import takewhile
+
+from storlever.change import (
+    Admit,
+    BindIncoming,
+    BindOutgoing,
+    Change,
+    CreateAccount,
+    CreateTarget,
+    CreateUnit,
+    DeleteAccount,
+    DeleteTarget,
+    DeleteUnit,
+    Deny,
+    EndSessions,
+    SetReady,
+    UnbindIncoming,
+    UnbindOutgoing,
+    UpdateUnit,
+)
+from storlever.inventory import DISCOVERY, Edit, Inventory
+from storlever.model import (
+    Account,
+    Bindings,
+    DeviceType,
+    LogicalUnit,
+    ObservedTarget,
+    ObservedUnit,
+    Target,
+)
+from storlever.names import GUARD
+from storlever.observed import Observed
+
+_IDENTITY = ("scsi_id", "serial_number", "product", "readonly")
+IN_PLACE = {
+    DeviceType.DISK: (*_IDENTITY, "write_cache", "online"),
+    DeviceType.TAPE: (*_IDENTITY, "online"),
+    DeviceType.CD: (*_IDENTITY, "online"),
+    DeviceType.CHANGER: (*_IDENTITY, "online"),
+    DeviceType.PASSTHROUGH: ("online",),
+}
+"""What tgtd changes on a live unit, besides its path; a passed-through device has its own."""
+
+
+class Step(IntEnum):
+    """The order of a plan. What gives something up comes before CREATE_ACCOUNTS, for all targets;
+    what builds up comes after it, target by target."""
+
+    CLOSE = auto()
+    END_SESSIONS = auto()
+    GO_OFFLINE = auto()
+    UNBIND = auto()
+    DELETE_UNITS = auto()
+    DELETE_TARGETS = auto()
+    DELETE_ACCOUNTS = auto()
+    CREATE_ACCOUNTS = auto()
+    CREATE_TARGETS = auto()
+    BIND = auto()
+    CHANGE_UNITS = auto()
+    OPEN = auto()
+    NARROW = auto()
+    GO_READY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a plan may touch.
+
+    `targets`: by name; one that is not desired is removed, so foreign targets are never in it.
+    `accounts`: those to look at besides the ones the targets use.
+    `parked`: (target, LUN) that could not be served before and are no part of this plan.
+    `reopen`: (target, LUN) whose backing file has another size now.
+    `force`: targets of which sessions in the way are closed.
+    """
+
+    targets: frozenset[str]
+    accounts: frozenset[str] = frozenset()
+    discovery: bool = False
+    parked: frozenset[tuple[str, int]] = frozenset()
+    reopen: frozenset[tuple[str, int]] = frozenset()
+    force: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, edit: Edit, before: Inventory, after: Inventory) -> "Scope":
+        """What an edit touches, with every user of an account whose secret it changes."""
+        users: set[str] = set()
+        for name in edit.accounts:
+            users |= before.users.get(name, frozenset()) | after.users.get(name, frozenset())
+        return cls(
+            targets=frozenset(edit.targets) | (users - {DISCOVERY}),
+            accounts=frozenset(edit.accounts),
+            discovery=edit.discovery is not None or DISCOVERY in users,
+        )
+
+
+Steps = list[tuple[Step, Change]]
+
+
+def plan(
+    desired: Inventory, observed: Observed, scope: Scope, guard: Account
+) -> tuple[Change, ...]:
+    """The changes that bring what is in scope from `observed` to `desired`, in a safe order."""
+    stale = _stale(desired, observed, scope)
+    steps: Steps = []
+    if scope.discovery:
+        auth = desired.discovery
+        steps += _bindings(None, auth.slots, auth.outgoing, observed.discovery, stale)
+    for name in sorted(scope.targets):
+        want, have = desired.targets.get(name), observed.targets.get(name)
+        if want is None:
+            steps += _removal(have, name in scope.force) if have else []
+        elif have is None:
+            steps += _creation(want)
+            steps += _rest(want, ObservedTarget(name, ready=want.online), scope, stale)
+        else:
+            steps += _rest(want, have, scope, stale)
+    needed = {step.name for _, step in steps if isinstance(step, BindIncoming | BindOutgoing)}
+    steps += _accounts(desired, observed, scope, stale, needed, guard)
+    return _ordered(steps)
+
+
+def _ordered(steps: Steps) -> tuple[Change, ...]:
+    giving = [pair for pair in steps if pair[0] <= Step.CREATE_ACCOUNTS]
+    building = [pair for pair in steps if pair[0] > Step.CREATE_ACCOUNTS]
+    giving.sort(key=lambda pair: pair[0])
+    building.sort(key=lambda pair: (getattr(pair[1], "target", None) or "", pair[0]))
+    return tuple(change for _, change in (*giving, *building))
+
+
+def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[str]:
+    """Accounts whose secret in tgtd is another one, or unknown, and all of whose users are in
+    scope: they are to be unbound everywhere, deleted, and made again."""
+    names = set(scope.accounts)
+    for place in scope.targets:
+        names |= desired.targets[place].accounts if place in desired.targets else set()
+    if scope.discovery:
+        names |= desired.discovery.accounts
+    reach = scope.targets | ({DISCOVERY} if scope.discovery else set())
+    return frozenset(
+        name
+        for name in names & observed.accounts.keys() & desired.accounts.keys()
+        if observed.accounts[name] != desired.accounts[name].secret
+        and desired.users.get(name, frozenset()) <= reach
+    )
+
+
+def _accounts(
+    desired: Inventory,
+    observed: Observed,
+    scope: Scope,
+    stale: frozenset[str],
+    needed: set[str],
+    guard: Account,
+) -> Steps:
+    unwanted = scope.accounts - desired.accounts.keys()
+    going = (stale | (unwanted & observed.accounts.keys())) - observed.pinned
+    coming = {name for name in needed if name in stale or name not in observed.accounts}
+    known = {**desired.accounts, GUARD: guard} if GUARD in coming else desired.accounts
+    return [
+        *((Step.DELETE_ACCOUNTS, DeleteAccount(name)) for name in sorted(going)),
+        *((Step.CREATE_ACCOUNTS, CreateAccount(known[name])) for name in sorted(coming)),
+    ]
+
+
+def _bindings(
+    target: str | None,
+    slots: tuple[str, ...],
+    outgoing: str | None,
+    have: Bindings,
+    stale: frozenset[str],
+) -> Steps:
+    kept = _kept(slots, have, stale)
+    steps: Steps = [
+        (Step.UNBIND, UnbindIncoming(target, name)) for name in reversed(have.incoming[len(kept) :])
+    ]
+    steps += [(Step.BIND, BindIncoming(target, name)) for name in slots if name not in kept]
+    if have.outgoing is not None and (have.outgoing != outgoing or outgoing in stale):
+        steps.append((Step.UNBIND, UnbindOutgoing(target, have.outgoing)))
+    if outgoing is not None and (have.outgoing != outgoing or outgoing in stale):
+        steps.append((Step.BIND, BindOutgoing(target, outgoing)))
+    return steps
+
+
+def _kept(slots: tuple[str, ...], have: Bindings, stale: frozenset[str]) -> tuple[str, ...]:
+    """The leading slots that may stay as they are; without the guard before them none may."""
+    wanted = frozenset(slots) - stale
+    kept = tuple(takewhile(wanted.__contains__, have.incoming))
+    return kept if kept[:1] == (GUARD,) else ()
+
+
+def _removal(have: ObservedTarget, force: bool) -> Steps:
+    return [
+        *((Step.CLOSE, Deny(have.name, entry)) for entry in have.acl),
+        (Step.END_SESSIONS, EndSessions(have.name, force)),
+        (Step.DELETE_TARGETS, DeleteTarget(have.name)),
+    ]
+
+
+def _creation(want: Target) -> Steps:
+    steps: Steps = [(Step.CREATE_TARGETS, CreateTarget(want.name))]
+    if not want.online:
+        steps.append((Step.CREATE_TARGETS, SetReady(want.name, False)))
+    return steps
+
+
+def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str]) -> Steps:
+    """Everything of a target but its coming and going."""
+    name = want.name
+    bindings = _bindings(name, want.slots, want.outgoing, have.bindings, stale)
+    units = _units(want, have, scope)
+    leaving = have.ready and not want.online
+    reopened = bool(
+        want.slots and have.bindings.incoming and not _kept(want.slots, have.bindings, stale)
+    )
+    steps = bindings + units
+    steps += _acl(want, have, whole=leaving or reopened, first=bool(steps))
+    if leaving:
+        # tgtd swallows the commands of sessions that are there when a target goes offline.
+        steps.append((Step.END_SESSIONS, EndSessions(name, name in scope.force)))
+        steps.append((Step.GO_OFFLINE, SetReady(name, False)))
+    if want.online and not have.ready:
+        steps.append((Step.GO_READY, SetReady(name, True)))
+    return steps
+
+
+def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Steps:
+    """`whole`: nobody may log in in between. `first`: old entries go before new ones come."""
+    entries = want.access.entries
+    going = [entry for entry in have.acl if whole or entry not in entries]
+    coming = [entry for entry in entries if whole or entry not in have.acl]
+    close = Step.CLOSE if whole or first else Step.NARROW
+    return [
+        *((close, Deny(want.name, entry)) for entry in going),
+        *((Step.OPEN, Admit(want.name, entry)) for entry in coming),
+    ]
+
+
+def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
+    steps: Steps = []
+    for seen in have.units:
+        unit = want.unit(seen.lun)
+        if (want.name, seen.lun) not in scope.parked and (unit is None or _other(unit, seen)):
+            steps.append((Step.DELETE_UNITS, DeleteUnit(want.name, seen.lun)))
+    for unit in want.units:
+        found = have.unit(unit.lun)
+        if (want.name, unit.lun) in scope.parked:
+            continue
+        if found is None or _other(unit, found):
+            steps.append((Step.CHANGE_UNITS, CreateUnit(want.name, unit)))
+        elif fields := _differing(unit, found, (want.name, unit.lun) in scope.reopen):
+            steps.append((Step.CHANGE_UNITS, UpdateUnit(want.name, unit, fields)))
+    return steps
+
+
+def _other(unit: LogicalUnit, seen: ObservedUnit) -> bool:
+    """Whether only a new unit can become what is wished: what tgtd cannot change in place."""
+    if unit.device_type is not seen.device_type:
+        return True
+    if unit.device_type is DeviceType.DISK and unit.backing_type is not seen.backing_type:
+        return True
+    if unit.product is None and seen.product is not None:
+        return True
+    return unit.backing_path != seen.backing_path and not unit.reopenable
+
+
+def _differing(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> tuple[str, ...]:
+    """The fields to change in place. The path of a unit that is offline is opened later."""
+    fields = [
+        name for name in IN_PLACE[unit.device_type] if getattr(unit, name) != getattr(seen, name)
+    ]
+    if unit.online and unit.reopenable and (reopen or unit.backing_path != seen.backing_path):
+        fields.append("backing_path")
+    return tuple(fields)

@@ -1,0 +1,446 @@
+"""The use cases: what the SAN API can do, behind one lock and one writer.
+
+A write is decided purely, put into force, made durable, and only then answered. If tgtd refuses
+or the store fails, what was before is put back and the caller hears why.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
+from storlever.claims import Claims, Place
+from storlever.errors import Conflict, Fault, Invalid, StorLeverError, Unavailable
+from storlever.inventory import Direction, Edit, Inventory
+from storlever.model import (
+    FITTING,
+    Account,
+    BackingType,
+    DeviceType,
+    LogicalUnit,
+    Session,
+    Target,
+    sessions_in_the_way,
+)
+from storlever.names import SHORT_SECRET
+from storlever.plan import Scope
+from storlever.reconciler import Reconciler
+
+LOCK_PATIENCE = 10.0
+"""Seconds a write waits for its turn."""
+
+SHORT_SECRET_WARNING = (
+    f"the password has fewer than {SHORT_SECRET} characters: it is easy to guess, and some "
+    "initiators refuse it"
+)
+AIO_WARNING = (
+    "tgtd's aio ignores SYNCHRONIZE CACHE and answers WRITE AND VERIFY without writing: "
+    "rdwr is the safe backing type"
+)
+BLOCK = 512
+"""Bytes of a logical block, as tgtd makes them."""
+
+
+class Store(Protocol):
+    """Where the inventory is durable."""
+
+    def load(self) -> Inventory: ...
+
+    def commit(self, edit: Edit) -> None:
+        """Make the edit durable before returning. Raises StoreFailed, and then nothing changed."""
+
+
+class Host(Protocol):
+    """The machine's files and devices. Both raise Unusable."""
+
+    def inspect(self, path: str) -> BackingStore: ...
+
+    def scsi_identity(self, path: str) -> ScsiIdentity: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """A LUN as wished for, and as it is: `state` is ready, offline or error with a `reason`."""
+
+    unit: LogicalUnit
+    state: str
+    reason: str | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """A target as wished for, and as it is: `state` is ready, offline or error with a `reason`."""
+
+    target: Target
+    state: str
+    reason: str | None
+    sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`down`: why nothing can be changed now; `failing`: (place, reason) of what is not served;
+    `foreign`: the targets in tgtd that are not ours."""
+
+    down: str | None
+    failing: tuple[tuple[str, str], ...]
+    foreign: tuple[str, ...]
+
+
+class Service:
+    """Writes return the warnings the caller should pass on; all raise StorLeverError."""
+
+    def __init__(
+        self, store: Store, reconciler: Reconciler, host: Host, lock: threading.Lock
+    ) -> None:
+        self._store = store
+        self._reconciler = reconciler
+        self._host = host
+        self._lock = lock
+        self._claims = Claims()
+        self.inventory = store.load()
+        for target in self.inventory.targets.values():
+            for unit in target.units:
+                self._claim(target.name, unit.lun)
+
+    # -- reading: from memory, but for the sessions
+
+    def target_names(self) -> list[str]:
+        return sorted(self.inventory.targets)
+
+    def target(self, name: str) -> TargetStatus:
+        target = self.inventory.target(name)
+        sessions: tuple[Session, ...] = ()
+        reason = self._reconciler.down
+        if reason is None:
+            try:
+                sessions = self._reconciler.backend.sessions(name)
+            except Unavailable as error:
+                reason = str(error)
+                self._reconciler.wake()
+        return TargetStatus(target, *self._target_state(target, reason), sessions)
+
+    def unit(self, name: str, lun: int) -> UnitStatus:
+        return self._unit_status(name, self.inventory.unit(name, lun))
+
+    def units(self, name: str) -> list[UnitStatus]:
+        return [self._unit_status(name, unit) for unit in self.inventory.target(name).units]
+
+    def health(self) -> Health:
+        failures = sorted(self._reconciler.failures.items(), key=str)
+        return Health(
+            self._reconciler.down,
+            tuple(
+                (name if lun is None else f"{name} LUN {lun}", reason)
+                for (name, lun), reason in failures
+            ),
+            tuple(sorted(target.name for target in self._reconciler.foreign(self.inventory))),
+        )
+
+    def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
+        reason = down or self._reconciler.failures.get((target.name, None))
+        served = self._reconciler.served(target.name)
+        if reason is None and served is None:
+            reason = "not in tgtd yet"
+        if reason is not None or served is None:
+            return "error", reason
+        return ("ready" if served.ready else "offline"), None
+
+    def _unit_status(self, name: str, unit: LogicalUnit) -> UnitStatus:
+        reconciler = self._reconciler
+        reason = (
+            reconciler.down
+            or reconciler.failures.get((name, unit.lun))
+            or reconciler.failures.get((name, None))
+        )
+        served = reconciler.served(name)
+        if reason is None and (served is None or served.unit(unit.lun) is None):
+            reason = "not in tgtd yet"
+        if reason is not None:
+            return UnitStatus(unit, "error", reason, None)
+        size = reconciler.backend.unit_size(name, unit.lun)
+        return UnitStatus(unit, "ready" if unit.online else "offline", None, size)
+
+    # -- writing
+
+    def set_discovery(self, given: Mapping[Direction, Account | None]) -> tuple[str, ...]:
+        with self._write():
+            self._enact(self.inventory.set_discovery(given))
+        return _short(*filter(None, given.values()))
+
+    def add_target(self, name: str) -> tuple[str, ...]:
+        with self._write():
+            self._enact(self.inventory.add_target(name))
+        return ()
+
+    def edit_target(
+        self,
+        name: str,
+        *,
+        online: bool | None = None,
+        names: tuple[str, ...] | None = None,
+        addresses: tuple[str, ...] | None = None,
+        force: bool = False,
+    ) -> tuple[str, ...]:
+        """Going offline with sessions raises Conflict unless forced."""
+        with self._write():
+            edit = self.inventory.edit_target(name, online=online, names=names, addresses=addresses)
+            if online is False and self.inventory.target(name).online and not force:
+                self._require_no_sessions(name)
+            self._enact(edit, force=force)
+        return ()
+
+    def remove_target(self, name: str, *, force: bool = False) -> tuple[str, ...]:
+        """A target with sessions raises Conflict unless forced."""
+        with self._write():
+            edit = self.inventory.remove_target(name)
+            if not force:
+                self._require_no_sessions(name)
+            self._enact(edit, force=force)
+        return ()
+
+    def add_user(self, name: str, direction: Direction, account: Account) -> tuple[str, ...]:
+        with self._write():
+            self._enact(self.inventory.add_user(name, direction, account))
+        return _short(account)
+
+    def set_secret(
+        self,
+        name: str,
+        direction: Direction,
+        user: str,
+        secret: str | None,
+        *,
+        everywhere: bool = False,
+    ) -> tuple[str, ...]:
+        """`secret` None changes nothing."""
+        with self._write():
+            self.inventory.require_user(name, direction, user)
+            if secret is None:
+                return ()
+            account = Account(user, secret)
+            self._enact(self.inventory.set_secret(name, direction, account, everywhere=everywhere))
+        return _short(account)
+
+    def remove_user(self, name: str, direction: Direction, user: str) -> tuple[str, ...]:
+        with self._write():
+            self._enact(self.inventory.remove_user(name, direction, user))
+        return ()
+
+    def add_unit(
+        self, name: str, lun: int, given: Mapping[str, Any], *, force: bool = False
+    ) -> tuple[str, ...]:
+        """`given`: fields of LogicalUnit by name; those left out take their defaults."""
+        with self._write():
+            self.inventory.target(name)
+            kind = given.get("device_type", DeviceType.DISK)
+            defaults = {
+                "backing_type": FITTING[kind][0],
+                "scsi_id": secrets.token_hex(16)[:31],  # as many digits as an NAA-6 designator
+                "serial_number": secrets.token_hex(8).upper(),
+            }
+            unit = LogicalUnit(lun=lun, **(defaults | _said(given)))
+            unit = self._mapped(unit, given)
+            edit = self.inventory.add_unit(name, unit)
+            store = self._usable(name, unit, force)
+            self._enact(edit, verify=lambda: self._require_same(unit, store))
+        return _aio(unit)
+
+    def edit_unit(
+        self, name: str, lun: int, given: Mapping[str, Any], *, force: bool = False
+    ) -> tuple[str, ...]:
+        """`given`: the fields to change. Giving the path again serves the file's new size."""
+        with self._write():
+            old = self.inventory.unit(name, lun)
+            changes = _said(given)
+            kind = changes.get("device_type", old.device_type)
+            if old.backing_type not in FITTING[kind]:
+                changes.setdefault("backing_type", FITTING[kind][0])
+            unit = replace(old, **changes)
+            if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
+                unit = self._mapped(replace(unit, product=None), given)
+            edit = self.inventory.edit_unit(name, unit)
+            if "backing_path" not in given and not _asks_more(old, unit):
+                self._enact(edit)
+                return _aio(unit) if "backing_type" in given else ()
+            store = self._usable(name, unit, force or unit.backing_path == old.backing_path)
+            grown = store.size != self._reconciler.backend.unit_size(name, lun)
+            if grown and unit.backing_type is BackingType.RDWR:
+                edit = edit or Edit({name: self.inventory.target(name)})
+                reopen = frozenset({(name, lun)})
+            else:
+                reopen = frozenset()
+            self._enact(edit, reopen=reopen, verify=lambda: self._require_same(unit, store))
+        return _aio(unit) if "backing_type" in given else ()
+
+    def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
+        """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
+        with self._write():
+            self._enact(self.inventory.remove_unit(name, lun))
+        return ()
+
+    # -- the write path
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        self._reconciler.require_up()
+        if not self._lock.acquire(timeout=LOCK_PATIENCE):
+            raise Unavailable("too many changes are waiting for their turn")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _enact(
+        self,
+        edit: Edit,
+        *,
+        force: bool = False,
+        reopen: frozenset[Place] = frozenset(),
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
+        """In force, then durable, then known; or none of the three."""
+        if not edit:
+            return
+        before, after = self.inventory, self.inventory.after(edit)
+        scope = replace(
+            Scope.of(edit, before, after),
+            parked=self._failing() - _changed_units(edit, before) - reopen,
+            reopen=reopen,
+            force=frozenset(edit.targets) if force else frozenset(),
+        )
+        self._reconciler.enforce(before, after, scope)
+        try:
+            verify()
+            self._store.commit(edit)
+        except StorLeverError:
+            self._reconciler.put_back(before, scope)
+            raise
+        self._reconciler.finish()
+        self.inventory = after
+        for name, lun in _changed_units(edit, before):
+            self._claim(name, lun)
+
+    def _failing(self) -> frozenset[Place]:
+        return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
+
+    def _require_no_sessions(self, name: str) -> None:
+        if sessions := self._reconciler.backend.sessions(name):
+            raise sessions_in_the_way(name, sessions)
+
+    # -- backing stores
+
+    def _mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
+        """With what the device says of itself, where it is mapped directly."""
+        if not unit.direct_map:
+            return unit
+        try:
+            identity = self._host.scsi_identity(unit.backing_path)
+        except (Unusable, OSError) as error:
+            raise Invalid(Fault("direct_map", str(error))) from None
+        return replace(
+            unit,
+            product=identity.product,
+            scsi_id=given.get("scsi_id") or identity.scsi_id or unit.scsi_id,
+            serial_number=given.get("serial_number")
+            or identity.serial_number
+            or unit.serial_number,
+        )
+
+    def _usable(self, name: str, unit: LogicalUnit, force: bool) -> BackingStore:
+        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use."""
+        try:
+            store = self._host.inspect(unit.backing_path)
+        except Unusable as error:
+            raise Invalid(Fault("backing_path", str(error))) from None
+        if (store.kind is Kind.CHARACTER) != (unit.backing_type is BackingType.SG):
+            needed = "an sg device" if unit.backing_type is BackingType.SG else "a file or disk"
+            raise Invalid(
+                Fault("backing_path", f"is a {store.kind}, a {unit.device_type} needs {needed}")
+            )
+        if unit.device_type is DeviceType.DISK and store.size < BLOCK:
+            raise Invalid(Fault("backing_path", f"is smaller than a block of {BLOCK} bytes"))
+        if unit.device_type is DeviceType.TAPE and not store.tape:
+            raise Invalid(Fault("backing_path", "is no tape: make one with tgtimg"))
+        if unit.device_type is DeviceType.CD and unit.readonly and not store.size:
+            raise Invalid(Fault("readonly", "tgtd lets initiators write a blank disc"))
+        self._require_unclaimed(name, unit, store)
+        if store.holder and not force:
+            raise Conflict(
+                f"{unit.backing_path} is in use by {store.holder}; say force=true to serve it "
+                "all the same",
+                code="backing-store-held",
+            )
+        return store
+
+    def _require_unclaimed(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
+        keys = (store.identity, unit.backing_path)
+        for place in self._claims.others((name, unit.lun), keys):
+            other = self.inventory.unit(*place)
+            if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
+                raise Conflict(
+                    f"{unit.backing_path} is LUN {place[1]} of target {place[0]}; "
+                    'say "shared": true to serve it twice',
+                    code="backing-store-in-use",
+                )
+
+    def _require_same(self, unit: LogicalUnit, store: BackingStore) -> None:
+        """tgtd opened by path: what it opened must be what was looked at."""
+        if self._identity(unit.backing_path) != store.identity:
+            raise Conflict(
+                f"{unit.backing_path} was replaced while it was being opened",
+                code="backing-store-changed",
+            )
+
+    def _identity(self, path: str) -> str | None:
+        try:
+            return self._host.inspect(path).identity
+        except Unusable:
+            return None
+
+    def _claim(self, name: str, lun: int) -> None:
+        target = self.inventory.targets.get(name)
+        unit = target and target.unit(lun)
+        keys = (unit.backing_path, self._identity(unit.backing_path)) if unit else ()
+        self._claims.put((name, lun), filter(None, keys))
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Without identities given empty, which ask for the generated one or leave what is there."""
+    return {
+        key: value
+        for key, value in given.items()
+        if value or key not in ("scsi_id", "serial_number")
+    }
+
+
+def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
+    """Whether the unit stands on its store in a way that was not looked at before."""
+    return (
+        old.backing_type is not new.backing_type
+        or old.device_type is not new.device_type
+        or (old.readonly and not new.readonly)
+        or (old.shared and not new.shared)
+    )
+
+
+def _changed_units(edit: Edit, before: Inventory) -> frozenset[Place]:
+    changed = set()
+    for name, new in edit.targets.items():
+        old = before.targets.get(name)
+        units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
+        changed |= {(name, unit.lun) for unit in units}
+    return frozenset(changed)
+
+
+def _short(*accounts: Account) -> tuple[str, ...]:
+    short = any(len(account.secret) < SHORT_SECRET for account in accounts)
+    return (SHORT_SECRET_WARNING,) if short else ()
+
+
+def _aio(unit: LogicalUnit) -> tuple[str, ...]:
+    return (AIO_WARNING,) if unit.backing_type is BackingType.AIO else ()

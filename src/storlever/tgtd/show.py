@@ -1,0 +1,204 @@
+"""tgtd's text, read. Pure; tolerant of garbage, and never fooled into taking it for structure.
+
+`target show` prints what initiators call themselves, unescaped and with any newline they care to
+send, so a session can forge whole sections of it. Three rules keep forged lines out:
+
+- targets are those of `lld show`, which prints nothing that an initiator chose;
+- a header that occurs twice makes the whole text worthless: `Forged` is raised;
+- within a target, the sections that count are the last of their title, and what an initiator
+  wrote stands before them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from storlever.model import (
+    BackingType,
+    Bindings,
+    DeviceType,
+    ObservedTarget,
+    ObservedUnit,
+    Session,
+)
+from storlever.names import printable
+
+
+class Forged(ValueError):
+    """The text holds a target header twice: somebody's name pretends to be tgtd's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nexus:
+    """One connection of a session, by the numbers that close it."""
+
+    session: Session
+    cid: int
+
+
+_HEADER = re.compile(r"        Target (-?\d+): (\S+)")
+_TYPES = {
+    "disk": DeviceType.DISK,
+    "tape": DeviceType.TAPE,
+    "cd/dvd": DeviceType.CD,
+    "changer": DeviceType.CHANGER,
+    "passthrough": DeviceType.PASSTHROUGH,
+}
+_STORES = {
+    "rdwr": BackingType.RDWR,
+    "aio": BackingType.AIO,
+    "sg": BackingType.SG,
+    "ssc": BackingType.SSC,
+    "mmc": BackingType.RDWR,
+    "smc": BackingType.RDWR,
+}
+_ANSWERS = {"Yes": True, "No": False}
+_LUN_TITLE = "    LUN information:"
+_ACCOUNT_TITLE = "    Account information:"
+_ACL_TITLE = "    ACL information:"
+
+
+def target_ids(text: str) -> dict[str, int]:
+    """`lld show`: name -> tid."""
+    found = (_HEADER.fullmatch(line) for line in text.split("\n"))
+    return {match[2]: int(match[1]) for match in found if match}
+
+
+def targets(text: str, ids: Mapping[str, int]) -> dict[str, tuple[ObservedTarget, dict[int, int]]]:
+    """`target show` of all: name -> (target, {LUN: size in MB of 10^6 bytes}).
+
+    Targets of `ids` that the text does not hold are left out. Raises Forged.
+    """
+    headers = {f"Target {tid}: {name}": name for name, tid in ids.items()}
+    blocks: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.split("\n"):
+        name = headers.get(line)
+        if name is None:
+            current.append(line)
+        elif name in blocks:
+            raise Forged(f"target {name} is listed twice")
+        else:
+            current = blocks[name] = []
+    return {name: _target(name, lines) for name, lines in blocks.items()}
+
+
+def _target(name: str, lines: list[str]) -> tuple[ObservedTarget, dict[int, int]]:
+    acl_at = _last(lines, _ACL_TITLE, len(lines))
+    accounts_at = _last(lines, _ACCOUNT_TITLE, acl_at)
+    units_at = _last(lines, _LUN_TITLE, accounts_at)
+    found = [_unit(block) for block in _unit_blocks(lines[units_at + 1 : accounts_at])]
+    target = ObservedTarget(
+        name,
+        ready="        State: ready" in lines[:4],
+        acl=tuple(_indented(lines[acl_at + 1 :], 8)),
+        bindings=_bindings(_indented(lines[accounts_at + 1 : acl_at], 8)),
+        units=tuple(unit for unit, _ in found if unit.lun != 0),
+    )
+    return target, {unit.lun: size for unit, size in found}
+
+
+def _last(lines: list[str], title: str, before: int) -> int:
+    """tgtd cuts a long initiator name together with its newline, and then the title of the next
+    section stands at the end of that line."""
+    for at in range(before - 1, -1, -1):
+        if lines[at].endswith(title):
+            return at
+    raise Forged(f"no {title.strip()!r} where there should be")
+
+
+def _indented(lines: Iterable[str], depth: int) -> Iterator[str]:
+    blanks = " " * depth
+    return (line[depth:] for line in lines if line.startswith(blanks))
+
+
+def _bindings(names: Iterable[str]) -> Bindings:
+    incoming, outgoing = [], None
+    for name in names:
+        if name.endswith(" (outgoing)"):
+            outgoing = name.removesuffix(" (outgoing)")
+        else:
+            incoming.append(name)
+    return Bindings(tuple(incoming), outgoing)
+
+
+def _unit_blocks(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    block: tuple[int, dict[str, str]] | None = None
+    for line in lines:
+        if match := re.fullmatch(r"        LUN: (\d+)", line):
+            if block:
+                yield block
+            block = (int(match[1]), {})
+        elif block and line.startswith(" " * 12):
+            key, _, value = line[12:].partition(": ")
+            block[1].setdefault(key, value)
+    if block:
+        yield block
+
+
+def _unit(block: tuple[int, dict[str, str]]) -> tuple[ObservedUnit, int]:
+    lun, said = block
+    device = _TYPES.get(said.get("Type", ""))
+    path = said.get("Backing store path")
+    size = re.match(r"(\d+) MB", said.get("Size", ""))
+    unit = ObservedUnit(
+        lun=lun,
+        device_type=device,
+        backing_type=_STORES.get(said.get("Backing store type", "")),
+        backing_path=None if path == "None" else path,
+        scsi_id=said.get("SCSI ID"),
+        serial_number=said.get("SCSI SN"),
+        readonly=_ANSWERS.get(said.get("Readonly", "")),
+        online=_online(device, said),
+    )
+    return unit, int(size[1]) if size else 0
+
+
+def _online(device: DeviceType | None, said: Mapping[str, str]) -> bool | None:
+    """A disk that is offline is one without its medium: only then does tgtd refuse I/O.
+
+    None for a mix of the two that we never make, so that it is put right.
+    """
+    online = _ANSWERS.get(said.get("Online", ""))
+    removable = _ANSWERS.get(said.get("Removable media", ""))
+    if device is DeviceType.DISK and online is removable:
+        return None
+    return online
+
+
+def discovery(text: str) -> Bindings:
+    """`system show`: the accounts of discovery. An outgoing one alone is not shown by tgtd."""
+    lines = text.split("\n")
+    if _ACCOUNT_TITLE not in lines:
+        return Bindings()
+    at = lines.index(_ACCOUNT_TITLE)
+    names = []
+    for line in lines[at + 2 :]:
+        if not line.startswith("    "):
+            break
+        names.append(line[4:])
+    return _bindings(names)
+
+
+def accounts(text: str) -> tuple[str, ...]:
+    """`account show`: the names of all accounts."""
+    return tuple(_indented(text.split("\n"), 4))
+
+
+def portals(text: str) -> frozenset[str]:
+    """`portal show`: HOST:PORT of each, IPv6 in brackets."""
+    found = re.findall(r"^Portal: (\S+),\d+$", text, re.MULTILINE)
+    return frozenset(found)
+
+
+def nexuses(text: str) -> tuple[Nexus, ...]:
+    """`connection show` of one target: every connection, with what its initiator calls itself."""
+    pattern = re.compile(
+        r"^Session: (\d+)\n    Connection: (\d+)\n        Initiator: (.*?)\n"
+        r"        IP Address: ([^\n]*)$",
+        re.MULTILINE | re.DOTALL,
+    )
+    return tuple(
+        Nexus(Session(printable(name), printable(address), int(sid)), int(cid))
+        for sid, cid, name, address in pattern.findall(text)
+    )

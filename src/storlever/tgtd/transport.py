@@ -1,0 +1,100 @@
+"""The seam to the daemon: one request in, one reply out."""
+
+import contextlib
+import socket
+import struct
+import time
+from typing import Protocol
+
+from storlever.errors import Unavailable
+from storlever.tgtd.wire import REPLY_HEADER, Reply, Request, decode_reply, reply_size
+
+_CREDENTIALS = struct.Struct("=iII")
+
+
+class NotRunning(Unavailable):
+    """Nothing listens on the management socket."""
+
+
+class Transport(Protocol):
+    """Raises Unavailable when the daemon is down, hung, or answers nonsense."""
+
+    def exchange(self, request: Request) -> Reply: ...
+
+
+class SocketTransport:
+    """One connection a request, as tgtd wants it, with one deadline for the whole exchange.
+
+    The full request follows the connection at once: a connection closed without one makes
+    tgtd spin. `peer` is the process at the other end, or None while there is none.
+    """
+
+    def __init__(self, path: str, *, timeout: float = 3.0) -> None:
+        self.path = path
+        self.timeout = timeout
+
+    def exchange(self, request: Request) -> Reply:
+        reply, _ = self._exchange(request.encode())
+        return reply
+
+    def exchange_with_peer(self, request: Request) -> tuple[Reply, int]:
+        """The reply and the process id of the daemon that gave it."""
+        return self._exchange(request.encode())
+
+    def _exchange(self, frame: bytes) -> tuple[Reply, int]:
+        deadline = time.monotonic() + self.timeout
+        try:
+            with contextlib.closing(self._connected(deadline)) as connection:
+                connection.settimeout(self.timeout)
+                connection.sendall(frame)
+                credentials = connection.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+                )
+                header = _receive(connection, REPLY_HEADER, deadline)
+                rest = _receive(connection, reply_size(header), deadline)
+                return decode_reply(header, rest), _CREDENTIALS.unpack(credentials)[0]
+        except TimeoutError:
+            raise Unavailable(f"tgtd did not answer within {self.timeout:g} s") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotRunning(f"tgtd is not running: nothing listens on {self.path}") from None
+        except PermissionError:
+            raise Unavailable(f"no permission to speak to tgtd on {self.path}") from None
+        except (ConnectionError, EOFError):
+            raise Unavailable(
+                "tgtd closed the connection: it died, or runs as another user or group"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"tgtd gave no sensible answer: {error}") from None
+
+    def _connected(self, deadline: float) -> socket.socket:
+        """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            while True:
+                connection.settimeout(_left(deadline))
+                try:
+                    connection.connect(self.path)
+                    return connection
+                except BlockingIOError:
+                    time.sleep(0.001)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
+    chunks = bytearray()
+    while len(chunks) < size:
+        connection.settimeout(_left(deadline))
+        chunk = connection.recv(min(size - len(chunks), 1 << 20))
+        if not chunk:
+            raise EOFError
+        chunks += chunk
+    return bytes(chunks)

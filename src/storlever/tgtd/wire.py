@@ -1,0 +1,242 @@
+"""The management protocol of tgtd (1.0.30 to 1.0.97): typed requests to frames, frames to replies.
+
+A request is a 120-byte header in host byte order and a body of `key=value` pairs, joined by
+commas with no escaping and ended by a NUL; a reply is an 8-byte header and text. A `Request` that
+can be built cannot kill the daemon by its own content: the pairs of mode and operation, their
+parameters and the types of a logical unit are those of `_ALLOWED` and `_check_unit`, and nothing
+else is expressible (above all not RedirectCallback, which runs a program, and `debug`, which
+logs secrets).
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Mode(IntEnum):
+    SYSTEM = 0
+    TARGET = 1
+    UNIT = 2
+    PORTAL = 3
+    DRIVER = 4
+    CONNECTION = 6
+    ACCOUNT = 7
+
+
+class Op(IntEnum):
+    NEW = 0
+    DELETE = 1
+    SHOW = 2
+    BIND = 3
+    UNBIND = 4
+    UPDATE = 5
+
+
+class Device(IntEnum):
+    """SCSI peripheral device types (SPC-4, 6.4.2) that tgtd emulates; pt is tgtd's own."""
+
+    DISK = 0x00
+    TAPE = 0x01
+    CD = 0x05
+    CHANGER = 0x08
+    PASSTHROUGH = 0xFF
+
+
+class TgtError(IntEnum):
+    """tgtd's error numbers (usr/tgtadm_error.h)."""
+
+    UNKNOWN = 1
+    NO_MEMORY = 2
+    NO_DRIVER = 3
+    NO_TARGET = 4
+    NO_LUN = 5
+    NO_SESSION = 6
+    NO_CONNECTION = 7
+    NO_BINDING = 8
+    TARGET_EXISTS = 9
+    LUN_EXISTS = 10
+    BINDING_EXISTS = 11
+    ACL_EXISTS = 12
+    NO_ACL = 13
+    USER_EXISTS = 14
+    NO_USER = 15
+    TOO_MANY_USERS = 16
+    INVALID_REQUEST = 17
+    OUTGOING_EXISTS = 18
+    TARGET_ACTIVE = 19
+    LUN_ACTIVE = 20
+    DRIVER_ACTIVE = 21
+    UNSUPPORTED = 22
+    UNKNOWN_PARAMETER = 23
+    REMOVAL_PREVENTED = 24
+
+
+EVERY = -1
+"""The tid that stands for all targets in a show and for discovery in a binding."""
+
+NO_UNIT = 2**64 - 1
+MAX_BODY = 8192
+MAX_VALUE = 1023
+MAX_REPLY = 512 * 2**20
+
+_HEADER = struct.Struct("=ii64sIiQQIIIIII")
+_REPLY = struct.Struct("=II")
+REPLY_HEADER = _REPLY.size
+
+_UNIT_ATTRIBUTES = frozenset(
+    {
+        "scsi_id",
+        "scsi_sn",
+        "vendor_id",
+        "product_id",
+        "product_rev",
+        "removable",
+        "readonly",
+        "online",
+        "mode_page",
+        "path",
+    }
+)
+_USER = frozenset({"user"})
+_NONE: frozenset[str] = frozenset()
+
+# (mode, operation) -> (parameters that must be there, parameters that may be there)
+_ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
+    (Mode.SYSTEM, Op.SHOW): (_NONE, _NONE),
+    (Mode.SYSTEM, Op.DELETE): (_NONE, _NONE),
+    (Mode.SYSTEM, Op.UPDATE): (frozenset({"State"}), _NONE),
+    (Mode.DRIVER, Op.SHOW): (_NONE, _NONE),
+    (Mode.PORTAL, Op.SHOW): (_NONE, _NONE),
+    (Mode.TARGET, Op.NEW): (frozenset({"targetname"}), _NONE),
+    (Mode.TARGET, Op.DELETE): (_NONE, _NONE),
+    (Mode.TARGET, Op.SHOW): (_NONE, _NONE),
+    (Mode.TARGET, Op.UPDATE): (frozenset({"state"}), _NONE),
+    (Mode.TARGET, Op.BIND): (_NONE, frozenset({"initiator-address", "initiator-name"})),
+    (Mode.TARGET, Op.UNBIND): (_NONE, frozenset({"initiator-address", "initiator-name"})),
+    (Mode.UNIT, Op.NEW): (_NONE, frozenset({"path", "bstype"})),
+    (Mode.UNIT, Op.DELETE): (_NONE, _NONE),
+    (Mode.UNIT, Op.UPDATE): (_NONE, _UNIT_ATTRIBUTES),
+    (Mode.CONNECTION, Op.SHOW): (_NONE, _NONE),
+    (Mode.CONNECTION, Op.DELETE): (_NONE, _NONE),
+    (Mode.ACCOUNT, Op.NEW): (frozenset({"user", "password"}), _NONE),
+    (Mode.ACCOUNT, Op.DELETE): (_USER, _NONE),
+    (Mode.ACCOUNT, Op.SHOW): (_NONE, _NONE),
+    (Mode.ACCOUNT, Op.BIND): (_USER, _NONE),
+    (Mode.ACCOUNT, Op.UNBIND): (_USER, _NONE),
+}
+_NEEDS_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.UNIT, Op.UPDATE)}
+_EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND)}
+
+# device type -> the backing types that may be sent with it; None: none is sent.
+_STORES: dict[Device, frozenset[str | None]] = {
+    Device.DISK: frozenset({None, "rdwr", "aio"}),
+    Device.TAPE: frozenset({"ssc"}),
+    Device.CD: frozenset({None}),
+    Device.CHANGER: frozenset({None}),
+    Device.PASSTHROUGH: frozenset({"sg"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One management request. Raises ValueError when tgtd would misread it or die of it."""
+
+    mode: Mode
+    op: Op
+    tid: int = 0
+    lun: int = NO_UNIT
+    sid: int = 0
+    cid: int = 0
+    device: Device = Device.DISK
+    outgoing: bool = False
+    force: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_parameters(self)
+        if self.mode is Mode.UNIT:
+            _check_unit(self)
+
+    def encode(self) -> bytes:
+        body = ",".join(f"{key}={value}" for key, value in self.parameters).encode()
+        if body:
+            body += b"\0"
+        if len(body) > MAX_BODY:
+            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
+        header = _HEADER.pack(
+            self.mode,
+            self.op,
+            b"iscsi",
+            _HEADER.size + len(body),
+            self.tid,
+            self.sid,
+            self.lun,
+            self.cid,
+            0,
+            self.device,
+            self.outgoing,
+            0,
+            self.force,
+        )
+        return header + body
+
+
+def _check_parameters(request: Request) -> None:
+    shape = (request.mode, request.op)
+    if shape not in _ALLOWED:
+        raise ValueError(f"no such request: {request.mode.name} {request.op.name}")
+    required, optional = _ALLOWED[shape]
+    given = [key for key, _ in request.parameters]
+    if len(set(given)) != len(given) or not required <= set(given) <= required | optional:
+        raise ValueError(f"wrong parameters for {request.mode.name} {request.op.name}: {given}")
+    if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
+        raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
+    for key, value in request.parameters:
+        _check_value(key, value)
+
+
+def _check_value(key: str, value: str) -> None:
+    """A comma ends a value everywhere but in a password, whose value runs to the end."""
+    if not value:
+        raise ValueError(f"{key} is empty")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
+        raise ValueError(f"{key} holds a control character")
+    if "," in value and key != "password":
+        raise ValueError(f"{key} holds a comma")
+    if len(value.encode()) > MAX_VALUE:
+        raise ValueError(f"{key} is longer than {MAX_VALUE} bytes")
+
+
+def _check_unit(request: Request) -> None:
+    if not 1 <= request.lun <= 255:
+        raise ValueError("a logical unit has a number from 1 to 255")
+    if request.op is not Op.NEW:
+        return
+    parameters = dict(request.parameters)
+    store = parameters.get("bstype")
+    if store not in _STORES[request.device]:
+        raise ValueError(f"{request.device.name} does not take the backing type {store}")
+    if store == "aio" and "path" not in parameters:
+        # Deleting an aio unit that never had a path closes tgtd's descriptor 0.
+        raise ValueError("an aio unit needs its path from the start")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`error` 0 is success; other numbers are a TgtError where tgtd is one we know."""
+
+    error: int
+    text: str = ""
+
+
+def reply_size(header: bytes) -> int:
+    """The number of bytes after an 8-byte reply header. Raises ValueError on nonsense."""
+    _, size = _REPLY.unpack(header)
+    if not REPLY_HEADER <= size <= MAX_REPLY:
+        raise ValueError(f"reply of {size} bytes")
+    return int(size) - REPLY_HEADER
+
+
+def decode_reply(header: bytes, rest: bytes) -> Reply:
+    error, _ = _REPLY.unpack(header)
+    return Reply(error, rest.split(b"\0", 1)[0].decode("utf-8", "replace"))

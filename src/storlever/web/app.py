@@ -1,0 +1,84 @@
+"""The application: routes, the guard before them, the errors after them."""
+
+from collections.abc import Iterable
+
+import structlog
+from anyio import CapacityLimiter
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Match, Route
+
+from storlever import __version__
+from storlever.errors import StorLeverError
+from storlever.service import Service
+from storlever.web import docs, health, san
+from storlever.web.body import MAX_BODY
+from storlever.web.guard import Guard
+from storlever.web.problem import CODES, of_error, of_faults, problem
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
+    """`hosts`: names by which the service may be asked for, besides this machine's own."""
+    app = FastAPI(
+        title="StorLever",
+        version=__version__,
+        summary="Targets, CHAP users, access lists and LUNs of tgtd",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY,
+        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        exception_handlers={
+            StorLeverError: _on_error,
+            RequestValidationError: _on_faults,
+            HTTPException: _on_http,
+            Exception: _on_anything,
+        },
+    )
+    app.state.service = service
+    app.state.readers = CapacityLimiter(san.READERS)
+    app.include_router(san.router)
+    app.include_router(health.router)
+    app.include_router(docs.router)
+    app.router.routes.append(docs.assets())
+    return app
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorLeverError)
+    return of_error(request, error)
+
+
+async def _on_faults(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return of_faults(request, error.errors())
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status, detail = error.status_code, str(error.detail)
+    headers = dict(error.headers or {})
+    if status == 404:
+        detail = "there is nothing at this path"
+    if status == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        detail = f"this path takes {headers['Allow']}"
+    return problem(request.scope, status, CODES.get(status, "http"), detail, headers=headers)
+
+
+async def _on_anything(request: Request, _error: Exception) -> Response:
+    """The last resort: the log has the traceback, the answer has the request's id."""
+    return problem(request.scope, 500, "internal", "an error in StorLever itself; see its log")
+
+
+def _methods(request: Request) -> set[str]:
+    """Every method of a path, whichever of its routes was met first."""
+    methods: set[str] = set()
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return methods

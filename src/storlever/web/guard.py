@@ -1,0 +1,101 @@
+"""What is checked of every request before it is anybody's business: host, origin, path.
+
+A service on loopback is within reach of every web page its administrator opens; the allow-list of
+hosts ends DNS rebinding, the origin checks end cross-site writes.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from storlever.web.problem import problem
+
+log = structlog.get_logger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL_NAMES = frozenset({"localhost"})
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
+
+
+def host_of(header: str) -> str | None:
+    """The host of a Host header, in lower case and without brackets; None when malformed."""
+    match = _HOST.fullmatch(header)
+    return match[1].strip("[]").lower() if match else None
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by its very spelling; 127.0.0.1.example.com is not."""
+    if host in LOCAL_NAMES:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Content-Security-Policy", "default-src 'none'")
+            await send(message)
+
+        try:
+            await (self._refusal(scope) or self._app)(scope, receive, answer)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.monotonic() - started) * 1000, 1),
+                request_id=request_id,
+            )
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        host = host_of(hosts[0]) if len(hosts) == 1 else None
+        if host is None:
+            return problem(scope, 400, "malformed", "the request needs one well-formed Host")
+        if not self._known(host):
+            return problem(scope, 421, "host-not-allowed", "this service has another name")
+        if any(ord(char) < 0x20 or ord(char) == 0x7F for char in scope["path"]):
+            return problem(scope, 404, "path-not-found", "there is nothing at this path")
+        if scope["method"] not in SAFE_METHODS and self._cross_site(headers):
+            return problem(scope, 403, "cross-site", "a page of another site may not change this")
+        return None
+
+    def _known(self, host: str) -> bool:
+        return is_local(host) or host in self._hosts
+
+    def _cross_site(self, headers: Headers) -> bool:
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return True
+        origin = headers.get("origin")
+        return origin is not None and urlsplit(origin).netloc != headers["host"]

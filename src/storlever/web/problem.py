@@ -1,0 +1,126 @@
+"""Errors as answers: one table, one shape (RFC 9457, application/problem+json)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from storlever.errors import (
+    Conflict,
+    Fault,
+    Invalid,
+    NotFound,
+    Refused,
+    StoreFailed,
+    StorLeverError,
+    Unavailable,
+)
+from storlever.web.wire import Problem, ProblemFault, ProblemSession, wire_name
+
+STATUSES: dict[type[StorLeverError], int] = {
+    Invalid: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Refused: 409,
+    Unavailable: 503,
+    StoreFailed: 503,
+}
+FULL = 507  # RFC 4918: the state's file system has no room
+
+TITLES = {
+    400: "Malformed request",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    415: "Unsupported media type",
+    421: "Misdirected request",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Unavailable",
+    507: "Insufficient storage",
+}
+
+CODES = {
+    400: "malformed",
+    404: "path-not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+    500: "internal",
+}
+
+
+def problem(
+    scope: Scope,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    faults: Iterable[Fault] = (),
+    blocking: Iterable[tuple[str, str]] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    body = Problem(
+        type=f"urn:storlever:problem:{code}",
+        title=TITLES.get(status, "Error"),
+        status=status,
+        detail=detail,
+        instance=scope["path"],
+        code=code,
+        errors=[ProblemFault(field=each.field, message=each.message) for each in faults],
+        blocking=[ProblemSession(initiator=name, addr=addr) for name, addr in blocking],
+        request_id=scope.get("state", {}).get("request_id", ""),
+        info=detail,
+        exception=code,
+    )
+    return Response(
+        body.model_dump_json(), status, media_type="application/problem+json", headers=headers
+    )
+
+
+def of_error(request: Request, error: StorLeverError) -> Response:
+    status = next(number for kind, number in STATUSES.items() if isinstance(error, kind))
+    extra: dict[str, Any] = {}
+    match error:
+        case Invalid():
+            faults = [Fault(wire_name(each.field), each.message) for each in error.faults]
+            detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
+            return problem(request.scope, status, error.code, detail, faults=faults)
+        case Conflict():
+            extra["blocking"] = error.blocking
+        case Unavailable():
+            extra["headers"] = {"Retry-After": str(error.retry_after)}
+        case StoreFailed() if error.code == "state-full":
+            status = FULL
+    return problem(request.scope, status, error.code, str(error), **extra)
+
+
+def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
+    """What pydantic found, every fault with its field; a value that was sent is not repeated."""
+    errors = list(errors)
+    if any(each["type"] == "json_invalid" for each in errors):
+        return problem(request.scope, 400, "malformed", "the body is not valid JSON")
+    if any(each["loc"][0] == "path" for each in errors):
+        return problem(request.scope, 404, "lun-not-found", "no such LUN")
+    faults = []
+    for each in errors:
+        where = ".".join(str(part) for part in each["loc"][1:]) or "body"
+        faults.append(Fault(where, _rule(each)))
+    detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
+    return problem(request.scope, 422, Invalid.code, detail, faults=faults)
+
+
+def _rule(error: dict[str, Any]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "there is no such field"
+        case "missing":
+            return "is required"
+        case "value_error":
+            return str(error["msg"]).removeprefix("Value error, ")
+        case _:
+            return str(error["msg"])

@@ -1,0 +1,297 @@
+"""The JSON shapes of the SAN API, and their translation to and from the model.
+
+The only file that spells `lun_list`, `incominguser` and their like. Types are strict, unknown
+fields are errors, and every rule about a value is that of `names`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from storlever import names
+from storlever.inventory import Direction
+from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth
+from storlever.service import TargetStatus, UnitStatus
+
+ABSENT: Any = None
+"""Default of a field that is left as it is when it is not given; null is not a value for it."""
+
+
+def _without_null_defaults(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        if field.get("default", ...) is None:
+            del field["default"]
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra=_without_null_defaults, frozen=True
+    )
+
+    def given(self, name: str) -> bool:
+        return name in self.model_fields_set
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+def _chap(text: str) -> str:
+    """`user:password`, or empty for no authentication."""
+    if not text:
+        return text
+    user, colon, secret = text.partition(":")
+    if not colon:
+        raise ValueError("must be empty or user:password")
+    return f"{names.chap_name(user)}:{names.chap_secret(secret)}"
+
+
+def _distinct(check: Callable[[str], str]) -> Callable[[Sequence[str]], list[str]]:
+    def checked(entries: Sequence[str]) -> list[str]:
+        good = []
+        for at, entry in enumerate(entries):
+            try:
+                good.append(check(entry))
+            except ValueError as error:
+                raise ValueError(f"entry {at}: {error}") from None
+        return list(dict.fromkeys(good))
+
+    return checked
+
+
+Discovery = Annotated[str, AfterValidator(_chap)]
+Addresses = Annotated[
+    list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_address))
+]
+Initiators = Annotated[
+    list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_name))
+]
+Password = Annotated[str, AfterValidator(names.chap_secret)]
+
+
+class ConfUpdate(_Given):
+    incomingdiscoveryuser: Discovery = ABSENT
+    outgoingdiscoveryuser: Discovery = ABSENT
+
+    def directions(self) -> dict[Direction, Account | None]:
+        both = {
+            Direction.INCOMING: ("incomingdiscoveryuser", self.incomingdiscoveryuser),
+            Direction.OUTGOING: ("outgoingdiscoveryuser", self.outgoingdiscoveryuser),
+        }
+        return {
+            direction: _account(text)
+            for direction, (name, text) in both.items()
+            if self.given(name)
+        }
+
+
+def _account(text: str) -> Account | None:
+    name, _, secret = text.partition(":")
+    return Account(name, secret) if name else None
+
+
+class Conf(_Shown):
+    incomingdiscoveryuser: str = Field(examples=["test:*"])
+    outgoingdiscoveryuser: str = Field(examples=[""])
+
+    @classmethod
+    def of(cls, auth: DiscoveryAuth) -> "Conf":
+        return cls(
+            incomingdiscoveryuser=f"{auth.incoming}:*" if auth.incoming else "",
+            outgoingdiscoveryuser=f"{auth.outgoing}:*" if auth.outgoing else "",
+        )
+
+
+class TargetCreate(_Given):
+    iqn: Annotated[str, AfterValidator(names.target_name)] = Field(
+        examples=["iqn.2014-09.com.example:test"]
+    )
+
+
+class TargetUpdate(_Given):
+    state: Literal["ready", "offline"] = ABSENT
+    initiator_addr_list: Addresses = ABSENT
+    initiator_name_list: Initiators = ABSENT
+
+    def changes(self) -> dict[str, Any]:
+        """Keyword arguments of Service.edit_target."""
+        changes: dict[str, Any] = {}
+        if self.given("state"):
+            changes["online"] = self.state == "ready"
+        if self.given("initiator_addr_list"):
+            changes["addresses"] = tuple(self.initiator_addr_list)
+        if self.given("initiator_name_list"):
+            changes["names"] = tuple(self.initiator_name_list)
+        return changes
+
+
+class SessionShown(_Shown):
+    initiator: str
+    addr: str
+    sid: int
+
+
+class TargetShown(_Shown):
+    iqn: str
+    state: Literal["ready", "offline", "error"]
+    reason: str | None = Field(description="why the state is error")
+    initiator_addr_list: list[str]
+    initiator_name_list: list[str]
+    incominguser_list: list[str]
+    outgoinguser_list: list[str]
+    session_list: list[SessionShown]
+    lun_num: int
+
+    @classmethod
+    def of(cls, status: TargetStatus) -> "TargetShown":
+        target = status.target
+        return cls.model_validate(
+            {
+                "iqn": target.name,
+                "state": status.state,
+                "reason": status.reason,
+                "initiator_addr_list": target.access.addresses,
+                "initiator_name_list": target.access.names,
+                "incominguser_list": sorted(target.incoming),
+                "outgoinguser_list": [target.outgoing] if target.outgoing else [],
+                "session_list": [
+                    {"initiator": each.initiator_name, "addr": each.address, "sid": each.sid}
+                    for each in status.sessions
+                ],
+                "lun_num": len(target.units),
+            }
+        )
+
+
+class UserCreate(_Given):
+    username: Annotated[str, AfterValidator(names.chap_name)] = Field(examples=["test"])
+    password: Password
+
+    def account(self) -> Account:
+        return Account(self.username, self.password)
+
+
+class PasswordUpdate(_Given):
+    password: Password = ABSENT
+
+
+Path = Annotated[str, AfterValidator(names.backing_path)]
+DeviceWord = Literal["disk", "tape", "ssc", "cd", "changer", "pt"]
+StoreWord = Literal["rdwr", "aio", "sg", "ssc"]
+
+
+class _LunFields(_Given):
+    device_type: DeviceWord = ABSENT
+    bs_type: StoreWord = ABSENT
+    direct_map: bool = ABSENT
+    write_cache: bool = ABSENT
+    readonly: bool = ABSENT
+    online: bool = ABSENT
+    shared: bool = Field(
+        default=ABSENT, description="serve a backing store that another LUN serves too"
+    )
+    scsi_id: Annotated[str, AfterValidator(names.scsi_id)] = ABSENT
+    scsi_sn: Annotated[str, AfterValidator(names.serial_number)] = ABSENT
+
+    WIRE_TO_MODEL: ClassVar[dict[str, str]] = {
+        "path": "backing_path",
+        "bs_type": "backing_type",
+        "scsi_sn": "serial_number",
+    }
+
+    def fields(self) -> dict[str, Any]:
+        """What was given, by the names that LogicalUnit has for it; without the number."""
+        found = {
+            self.WIRE_TO_MODEL.get(name, name): getattr(self, name)
+            for name in self.model_fields_set - {"lun"}
+        }
+        if "device_type" in found:
+            word = found["device_type"]
+            found["device_type"] = DeviceType.TAPE if word == "ssc" else DeviceType(word)
+        if "backing_type" in found:
+            found["backing_type"] = BackingType(found["backing_type"])
+        return found
+
+
+class LunCreate(_LunFields):
+    lun: int = Field(ge=names.LUN_MIN, le=names.LUN_MAX)
+    path: Path = Field(examples=["/root/test.img"])
+
+
+class LunUpdate(_LunFields):
+    lun: int = Field(default=ABSENT, ge=names.LUN_MIN, le=names.LUN_MAX)
+    path: Path = ABSENT
+
+
+class LunShown(_Shown):
+    lun: int
+    path: str
+    device_type: Literal["disk", "tape", "cd", "changer", "pt"]
+    bs_type: StoreWord
+    direct_map: bool
+    write_cache: bool
+    readonly: bool
+    online: bool
+    scsi_id: str
+    scsi_sn: str
+    shared: bool
+    state: Literal["ready", "offline", "error"]
+    reason: str | None = Field(description="why the LUN is not served")
+    size: int | None = Field(description="bytes, as initiators see them")
+
+    @classmethod
+    def of(cls, status: UnitStatus) -> "LunShown":
+        unit = status.unit
+        return cls.model_validate(
+            {
+                "lun": unit.lun,
+                "path": unit.backing_path,
+                "device_type": str(unit.device_type),
+                "bs_type": str(unit.backing_type),
+                "direct_map": unit.direct_map,
+                "write_cache": unit.write_cache,
+                "readonly": unit.readonly,
+                "online": unit.online,
+                "scsi_id": unit.scsi_id,
+                "scsi_sn": unit.serial_number,
+                "shared": unit.shared,
+                "state": status.state,
+                "reason": status.reason,
+                "size": status.size,
+            }
+        )
+
+
+class ProblemFault(_Shown):
+    field: str
+    message: str
+
+
+class ProblemSession(_Shown):
+    initiator: str
+    addr: str
+
+
+class Problem(_Shown):
+    """RFC 9457, with `info` and `exception` for clients of the old API."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    errors: list[ProblemFault] = []
+    blocking: list[ProblemSession] = []
+    request_id: str
+    info: str
+    exception: str
+
+
+_MODEL_TO_WIRE = {model: wire for wire, model in _LunFields.WIRE_TO_MODEL.items()}
+
+
+def wire_name(field: str) -> str:
+    """The JSON name of a model field, for faults that the core finds."""
+    return _MODEL_TO_WIRE.get(field, field)
