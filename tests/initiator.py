@@ -36,7 +36,7 @@ class LoginError(Exception):
     """The target, or the network, refused the login; the text is libiscsi's."""
 
 
-class ConnectionLost(Exception):  # noqa: N818
+class ConnectionLost(Exception):
     """The connection was closed, or a command got no answer in time."""
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import structlog
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +17,7 @@ from storlever.web.body import MAX_BODY
 from storlever.web.guard import Guard
 from storlever.web.problem import CODES, of_error, of_faults, problem
 
-log = structlog.get_logger(__name__)
+ROUTERS = (san.router, health.router, docs.router)
 
 
 def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
@@ -41,9 +40,8 @@ def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
     )
     app.state.service = service
     app.state.readers = CapacityLimiter(san.READERS)
-    app.include_router(san.router)
-    app.include_router(health.router)
-    app.include_router(docs.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.router.routes.append(docs.assets())
     return app
 
@@ -77,8 +75,10 @@ async def _on_anything(request: Request, _error: Exception) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """Every method of a path, whichever of its routes was met first."""
-    methods: set[str] = set()
-    for route in request.app.router.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return methods
+    return {
+        method
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
