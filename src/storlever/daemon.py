@@ -7,6 +7,7 @@ sessions running, and the next start takes it over.
 
 import contextlib
 import os
+import signal
 import socket
 import stat
 import sys
@@ -30,6 +31,7 @@ from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
 from storlever.web.app import create_app
+from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,9 @@ def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
     logs.configure(settings.log_format)
     runtime = _folders(settings.state_dir)
-    with contextlib.ExitStack() as stack:
+    # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         store = SqliteStore(settings.state_dir / STATE_FILE)
         stack.callback(store.close)
         sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
@@ -65,6 +69,7 @@ def serve(settings: Settings) -> None:
         stack.callback(loop.join)
         stack.callback(reconciler.stop)
         _announce(settings, daemon)
+        stack.callback(_finish_undisturbed)
         _serve_http(service, sockets)
 
 
@@ -136,7 +141,7 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
 def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
     config = uvicorn.Config(
         create_app(service),
-        http="h11",  # the other parser takes headers of any size
+        http=HttpProtocol,
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
         log_config=None,
@@ -145,9 +150,15 @@ def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    # uvicorn raises SIGINT again once it has stopped cleanly.
+    # uvicorn raises the signal that ended it again once it has stopped cleanly.
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets)
+
+
+def _finish_undisturbed() -> None:
+    """A second signal must not leave a tgtd half-stopped; what is left takes seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

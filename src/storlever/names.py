@@ -5,6 +5,7 @@ The limits are those of RFC 7143 and of tgtd; where tgtd is the reason, the comm
 """
 
 import re
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 GUARD = "storlever.guard"
@@ -18,13 +19,14 @@ SHORT_SECRET = 12
 """CHAP secrets below this many characters deserve a warning (RFC 7143, 9.2.1: 96 bits)."""
 
 _NAME_BYTES = 223  # RFC 7143, 4.2.7.2
-_IQN = r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[%s]+)?"
+_IQN = r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[%s]+)?"
 _NUMERIC = r"eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}|[0-9a-f]{32})"
 _TARGET = re.compile(f"{_IQN % 'a-z0-9:.-'}|{_NUMERIC}")
 _INITIATOR = re.compile(f"{_IQN % 'a-z0-9:._-'}|{_NUMERIC}")
 _CHAP_NAME = re.compile(r"""[!-~]{1,255}""")
 _CHAP_SECRET = re.compile(r"[ -~]{1,255}")
 _DESIGNATOR = re.compile(r"[!-~]([ -~]*[!-~])?")
+_ZEROS = IPv6Network("::/64")
 _PATH_BYTES = 1000  # tgtd cuts update values at 1023 bytes
 
 
@@ -53,12 +55,15 @@ def initiator_address(text: str) -> str:
     """An address, a network or ALL, in the one form that tgtd matches.
 
     tgtd checks nothing when it stores an entry and never matches x/32, v6/128, /0 or a network
-    with host bits set; those are rewritten. It compares an IPv4 entry with an IPv6 client by
-    reading the client's flow label (0) as an address, and an IPv6 entry with an IPv4 client by
-    reading padding zeros: an entry that contains 0.0.0.0 or :: would admit the whole other family.
+    with host bits set; those are rewritten. It compares across the families: an IPv4 entry with
+    an IPv6 client's flow label, which is 0, and an IPv6 entry with an IPv4 client's eight zeros
+    of padding and, after them, whatever an earlier client left on tgtd's stack. So an entry that
+    contains 0.0.0.0, or lies in ::/64 (::1 included), may admit the whole other family.
     """
     if text == EVERYONE:
         return text
+    if "%" in text:
+        raise ValueError("must not name an interface (%…)")
     try:
         network = ip_network(_unmapped(text), strict=False)
     except ValueError:
@@ -67,10 +72,10 @@ def initiator_address(text: str) -> str:
         ) from None
     if network.prefixlen == 0:
         return EVERYONE
-    if isinstance(network, IPv6Network) and network.network_address.scope_id is not None:
-        raise ValueError("must not name an interface (%…)")
     if network.network_address.is_unspecified:
         raise ValueError("must not contain the unspecified address (0.0.0.0 or ::)")
+    if isinstance(network, IPv6Network) and network.network_address in _ZEROS:
+        raise ValueError("must not lie in ::/64: tgtd would let IPv4 initiators in as well")
     whole = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if whole else str(network)
 
@@ -109,8 +114,8 @@ def backing_path(text: str) -> str:
         raise ValueError("must be an absolute path")
     if "," in text:
         raise ValueError("must not contain a comma")
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in text):
-        raise ValueError("must not contain control characters")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise ValueError("must not contain control characters or lone surrogates")
     if ".." in text.split("/"):
         raise ValueError("must not contain '..'")
     if len(text.encode()) > _PATH_BYTES:

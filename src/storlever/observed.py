@@ -86,11 +86,15 @@ class Observed:
                 self.targets[change.target] = _with_unit(target, blank)
 
     def learn(self, known: "Observed", *, except_for: Iterable[str] = ()) -> None:
-        """Fill what tgtd does not tell (secrets, write cache, product) from earlier knowledge.
+        """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,
+        and an outgoing account of discovery that stands alone.
 
         Targets and accounts named in `except_for` stay unknown.
         """
         doubtful = frozenset(except_for)
+        alone = known.discovery.outgoing
+        if not self.discovery.incoming and alone in self.accounts and alone not in doubtful:
+            self.discovery = Bindings(outgoing=alone)
         for name, secret in self.accounts.items():
             if secret is None and name not in doubtful:
                 self.accounts[name] = known.accounts.get(name)

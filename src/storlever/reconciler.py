@@ -25,7 +25,7 @@ from storlever.change import (
 )
 from storlever.errors import Refused, StorLeverError, Unavailable
 from storlever.inventory import Inventory
-from storlever.model import Account, ObservedTarget, ObservedUnit, Session
+from storlever.model import Account, Bindings, ObservedTarget, ObservedUnit, Session
 from storlever.names import GUARD
 from storlever.observed import Observed
 from storlever.plan import Scope, plan
@@ -349,6 +349,7 @@ def _expected(desired: Inventory) -> Observed:
             for name, target in desired.targets.items()
         },
         {name: account.secret for name, account in desired.accounts.items()},
+        Bindings(outgoing=desired.discovery.outgoing),
     )
 
 

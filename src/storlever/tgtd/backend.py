@@ -86,6 +86,7 @@ _ALREADY: dict[type[Change], TgtError] = {
     DeleteTarget: TgtError.NO_TARGET,
     DeleteUnit: TgtError.NO_LUN,
     DeleteAccount: TgtError.NO_USER,
+    UnbindOutgoing: TgtError.NO_USER,
 }
 
 

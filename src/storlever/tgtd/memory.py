@@ -41,7 +41,7 @@ class _Death(Exception):
 
 
 @dataclass
-class _Bound:
+class Bound:
     """The accounts of a target or of discovery: slots that may have holes, as tgtd keeps them."""
 
     slots: list[str | None] = field(default_factory=lambda: [None] * FIRST_SLOTS)
@@ -84,7 +84,7 @@ class _Bound:
 
 
 @dataclass
-class _Unit:
+class Unit:
     device: Device
     store: str
     scsi_id: str
@@ -106,8 +106,8 @@ class _Target:
     ready: bool = True
     addresses: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    bound: _Bound = field(default_factory=_Bound)
-    units: dict[int, _Unit] = field(default_factory=dict)
+    bound: Bound = field(default_factory=Bound)
+    units: dict[int, Unit] = field(default_factory=dict)
     sessions: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def entries(self, request: Request) -> tuple[list[str], str]:
@@ -133,7 +133,7 @@ class MemoryTgtd:
         self.life += 1
         self.targets: dict[int, _Target] = {}
         self.accounts: dict[str, str] = {}
-        self.discovery = _Bound([None] * DISCOVERY_SLOTS, limited=True)
+        self.discovery = Bound([None] * DISCOVERY_SLOTS, limited=True)
         self.portals = ["127.0.0.1:3260"]
         self.requests = 0
         self.hung = False
@@ -284,7 +284,7 @@ class MemoryTgtd:
                 raise _Refusal(TgtError.NO_USER)
             bound.outgoing = None
 
-    def _bounds(self) -> Iterator[_Bound]:
+    def _bounds(self) -> Iterator[Bound]:
         yield self.discovery
         for target in self.targets.values():
             yield target.bound
@@ -336,7 +336,7 @@ class MemoryTgtd:
         """Whether a discovery session would be granted."""
         return self._proven(self.discovery, user, secret)
 
-    def _proven(self, bound: _Bound, user: str, secret: str) -> bool:
+    def _proven(self, bound: Bound, user: str, secret: str) -> bool:
         if not bound.count:
             return True
         return user in bound.visible() and self.accounts.get(user) == secret
@@ -353,8 +353,8 @@ def _matches(entry: str, address: str) -> bool:
     return entry == EVERYONE or ip_address(address) in ip_network(entry)
 
 
-def _new_unit(request: Request, parameters: dict[str, str]) -> _Unit:
-    return _Unit(
+def _new_unit(request: Request, parameters: dict[str, str]) -> Unit:
+    return Unit(
         request.device,
         _OWN_STORES.get(request.device) or parameters.get("bstype", "rdwr"),
         f"IET     {request.tid:04x}{request.lun:04x}",
@@ -363,7 +363,7 @@ def _new_unit(request: Request, parameters: dict[str, str]) -> _Unit:
     )
 
 
-def _update(unit: _Unit, parameters: tuple[tuple[str, str], ...]) -> None:
+def _update(unit: Unit, parameters: tuple[tuple[str, str], ...]) -> None:
     """One after another; the verdict is that on the last of online, path and mode_page."""
     verdict: TgtError | None = None
     for key, value in parameters:
@@ -387,7 +387,7 @@ def _update(unit: _Unit, parameters: tuple[tuple[str, str], ...]) -> None:
         raise _Refusal(verdict)
 
 
-def _moved(unit: _Unit, path: str) -> TgtError | None:
+def _moved(unit: Unit, path: str) -> TgtError | None:
     if unit.online:
         return TgtError.INVALID_REQUEST
     unit.path, unit.size = None, 0
@@ -400,7 +400,7 @@ def _moved(unit: _Unit, path: str) -> TgtError | None:
     return None
 
 
-def _open(unit: _Unit, path: str) -> None:
+def _open(unit: Unit, path: str) -> None:
     """Raises _Refusal for anything but a file or a block device; sg devices there are none."""
     try:
         status = os.stat(path)  # noqa: PTH116  a path may be anything here
@@ -434,10 +434,10 @@ def _shown(tid: int, target: _Target) -> str:
     return "\n".join(lines) + "\n"
 
 
-_CONTROLLER = _Unit(Device.DISK, "null", "IET     00010000", "beaf10", removable=False, online=True)
+_CONTROLLER = Unit(Device.DISK, "null", "IET     00010000", "beaf10", removable=False, online=True)
 
 
-def _shown_unit(lun: int, unit: _Unit, kind: str) -> list[str]:
+def _shown_unit(lun: int, unit: Unit, kind: str) -> list[str]:
     block = 512 if unit.device is Device.DISK and kind == "disk" else 1
     facts = {
         "Type": kind,

@@ -13,7 +13,6 @@ from storlever import __version__
 from storlever.errors import StorLeverError
 from storlever.service import Service
 from storlever.web import docs, health, san
-from storlever.web.body import MAX_BODY
 from storlever.web.guard import Guard
 from storlever.web.problem import CODES, of_error, of_faults, problem
 
@@ -29,7 +28,6 @@ def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY,
         middleware=[Middleware(Guard, hosts=tuple(hosts))],
         exception_handlers={
             StorLeverError: _on_error,
@@ -81,4 +79,4 @@ def _methods(request: Request) -> set[str]:
         for route in router.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
-    }
+    } or {"GET", "HEAD"}  # those of the static files

@@ -12,13 +12,23 @@ MAX_BODY = 1 << 20
 
 
 class JsonRequest(Request):
-    """Raises HTTPException: 415 for another type than JSON, 400 for what is no sound JSON."""
+    """Raises HTTPException: 415 for another type than JSON, 413 for more than MAX_BODY bytes,
+    400 for what is no sound JSON."""
 
     async def body(self) -> bytes:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPException(415, "the body must have the type application/json")
-        return await super().body()
+        if int(self.headers.get("content-length", 0)) > MAX_BODY:  # h11 takes only digits there
+            raise _too_large()
+        if not hasattr(self, "_body"):
+            chunks = bytearray()
+            async for chunk in self.stream():
+                chunks += chunk
+                if len(chunks) > MAX_BODY:
+                    raise _too_large()
+            self._body = bytes(chunks)
+        return self._body
 
     async def json(self) -> Any:
         text = await self.body()
@@ -40,6 +50,10 @@ class JsonRoute(APIRoute):
             return await handle(JsonRequest(request.scope, request.receive))
 
         return strict
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"a body has at most {MAX_BODY} bytes")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

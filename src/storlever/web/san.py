@@ -14,6 +14,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from storlever import names
 from storlever.errors import Fault, Invalid
@@ -32,6 +33,7 @@ from storlever.web.wire import (
     TargetShown,
     TargetUpdate,
     UserCreate,
+    UserShown,
 )
 
 PREFIX = "/storlever/api/v1/san/tgt"
@@ -47,6 +49,15 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "tgtd or the state file cannot be changed now",
     }.items()
 }
+
+
+class _UserName(PathConvertor):
+    """A user's name may hold slashes; an empty one would be a trailing slash."""
+
+    regex = ".+"
+
+
+register_url_convertor("user", _UserName())
 
 router = APIRouter(prefix=PREFIX, route_class=JsonRoute, responses=_PROBLEMS, tags=["tgt"])
 
@@ -130,7 +141,7 @@ def delete_target(core: Core, iqn: Iqn, force: Force = False) -> Response:
     return _done(core.remove_target(iqn, force=force))
 
 
-# -- users, the same four operations for both directions
+# -- users, the same operations for both directions
 
 
 def _user_routes(direction: Direction) -> None:
@@ -150,14 +161,20 @@ def _user_routes(direction: Direction) -> None:
         parts = ("target_list", iqn, f"{direction}user_list", body.username)
         return _created(request, warnings, *parts)
 
-    @router.put(path + "/{user:path}", name=named("put"), response_class=Response)
+    @router.get(path + "/{user:user}", name=named("get"))
+    async def get_user(core: Core, iqn: Iqn, user: str) -> UserShown:
+        """Not one of the twenty: a location is there to be looked at."""
+        core.inventory.require_user(iqn, direction, user)
+        return UserShown(username=user)
+
+    @router.put(path + "/{user:user}", name=named("put"), response_class=Response)
     def put_user(
         core: Core, iqn: Iqn, user: str, body: PasswordUpdate, everywhere: Everywhere = False
     ) -> Response:
         secret = body.password if body.given("password") else None
         return _done(core.set_secret(iqn, direction, user, secret, everywhere=everywhere))
 
-    @router.delete(path + "/{user:path}", name=named("delete"), response_class=Response)
+    @router.delete(path + "/{user:user}", name=named("delete"), response_class=Response)
     def delete_user(core: Core, iqn: Iqn, user: str) -> Response:
         return _done(core.remove_user(iqn, direction, user))
 

@@ -172,6 +172,10 @@ class UserCreate(_Given):
         return Account(self.username, self.password)
 
 
+class UserShown(_Shown):
+    username: str
+
+
 class PasswordUpdate(_Given):
     password: Password = ABSENT
 
