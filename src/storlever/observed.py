@@ -64,9 +64,15 @@ class Observed:
         """Raise Refused for a change that would kill tgtd, before it is sent."""
         if isinstance(change, UnbindIncoming):
             rebound(self.bindings(change.target), change)
+        if isinstance(change, DeleteAccount) and self._is_bound(change.name):
+            raise Refused(f"cannot delete user {change.name!r}: it is in use", drift=True)
 
     def bindings(self, target: str | None) -> Bindings:
         return self.discovery if target is None else self.targets[target].bindings
+
+    def _is_bound(self, account: str) -> bool:
+        places = (self.discovery, *(target.bindings for target in self.targets.values()))
+        return any(account in (*each.incoming, each.outgoing) for each in places)
 
     def _rebind(self, change: BindingChange) -> None:
         bindings = rebound(self.bindings(change.target), change)

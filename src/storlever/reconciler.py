@@ -23,7 +23,7 @@ from storlever.change import (
     DeleteAccount,
     UnitChange,
 )
-from storlever.errors import Refused, StorLeverError, Unavailable
+from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
 from storlever.inventory import Inventory
 from storlever.model import Account, Bindings, ObservedTarget, ObservedUnit, Session
 from storlever.names import GUARD
@@ -102,6 +102,7 @@ class Reconciler:
     def enforce(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
         """Bring what is in scope into force, or put `before` back and raise what went wrong."""
         self.require_up()
+        self._require_ours(before, desired, scope)
         self._notes.begin(scope.targets | scope.accounts)
         try:
             self._move(desired, scope)
@@ -117,6 +118,21 @@ class Reconciler:
         except StorLeverError:
             self.put_back(before, scope)
             raise
+
+    def _require_ours(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
+        """Raise Conflict when a name of the edit is in tgtd, and is not ours."""
+        known = self._observed
+        for name in scope.targets - before.targets.keys():
+            if name in known.targets:
+                raise Conflict(
+                    f"tgtd has a target {name} that is not StorLever's", code="target-foreign"
+                )
+        for name in scope.accounts & desired.accounts.keys():
+            new = name not in before.accounts and name in known.accounts
+            if new or (name in known.pinned and before.accounts[name] != desired.accounts[name]):
+                raise Conflict(
+                    f"tgtd has a user {name!r} that is not StorLever's alone", code="user-foreign"
+                )
 
     def put_back(self, before: Inventory, scope: Scope) -> None:
         """Undo; where even that fails, the next pass does it."""

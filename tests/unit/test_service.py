@@ -1,0 +1,400 @@
+"""The use cases on the in-memory twins: what needs more than one layer, and no real tgtd."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from storlever.errors import Conflict, Invalid, NotFound, Unavailable
+from storlever.inventory import Direction, Edit
+from storlever.model import Account, BackingType, DeviceType
+from storlever.names import GUARD
+from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
+from storlever.store import MemoryStore
+from storlever.tgtd.wire import Mode, Op
+from tests.unit.core import FOREIGN, Core, Crash
+from tests.world import folder, image
+
+T = "iqn.2026-01.test:one"
+U = "iqn.2026-01.test:two"
+IN, OUT = Direction.INCOMING, Direction.OUTGOING
+
+
+@pytest.fixture
+def core() -> Iterator[Core]:
+    """Two targets without anything, and some backing files."""
+    with folder() as path:
+        for number in range(1, 5):
+            image(path / f"{number}.img", number)
+        core = Core(path)
+        core.settle()
+        core.service.add_target(T)
+        core.service.add_target(U)
+        yield core
+
+
+def add_unit(core: Core, lun: int = 1, target: str = T, file: str = "1.img", **fields: Any) -> None:
+    core.service.add_unit(target, lun, {"backing_path": str(core.folder / file), **fields})
+
+
+# -- the life of a write
+
+
+class Killed(MemoryStore):
+    """A store whose process is killed right before or right after a commit."""
+
+    when = "never"
+
+    def commit(self, edit: Edit) -> None:
+        if self.when == "before":
+            raise Crash
+        super().commit(edit)
+        if self.when == "after":
+            raise Crash
+
+
+@pytest.mark.parametrize(("when", "there"), [("before", False), ("after", True)])
+def test_the_commit_decides_what_a_kill_leaves(core: Core, when: str, there: bool) -> None:
+    store = Killed(core.service.inventory)
+    killed = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    killed.settle()
+    store.when = when
+    with pytest.raises(Crash):
+        killed.service.add_target("iqn.2026-01.test:new")
+    store.when = "never"
+    next_life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    next_life.settle()
+    names = {target.name for target in core.tgtd.targets.values()}
+    assert ("iqn.2026-01.test:new" in names) is there
+    assert ("iqn.2026-01.test:new" in next_life.service.target_names()) is there
+
+
+def test_without_tgtd_nothing_can_be_written_and_everything_read(core: Core) -> None:
+    add_unit(core)
+    core.tgtd.dead = True
+    with pytest.raises(Unavailable):
+        core.service.add_target("iqn.2026-01.test:new")
+    assert core.service.target_names() == [T, U]
+    assert core.service.target(T).state == "error"
+    assert core.service.unit(T, 1).state == "error"
+
+
+def test_a_write_that_meets_drift_looks_again_and_goes_through(core: Core) -> None:
+    tid = next(tid for tid, target in core.tgtd.targets.items() if target.name == T)
+    core.raw(Mode.TARGET, Op.DELETE, tid=tid)
+    core.service.edit_target(T, addresses=("10.0.0.1",))
+    assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "", "")
+    assert not core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.2", "", "")
+
+
+def test_nothing_to_change_asks_nothing_of_tgtd(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    asked = core.tgtd.requests
+    core.service.edit_target(T)
+    core.service.set_secret(T, IN, "alice", "alice's secret")
+    core.service.set_secret(T, IN, "alice", None)
+    core.service.set_discovery({})
+    assert core.tgtd.requests == asked
+
+
+# -- what tgtd does not tell
+
+
+def test_a_living_tgtd_is_taken_over_without_a_change(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.service.set_discovery({OUT: Account("finder", "finder's secret")})
+    add_unit(core, write_cache=False)
+    core.settle()
+    assert core.reborn().settle() == 0
+
+
+def test_a_tgtd_that_is_not_known_has_its_secrets_set_again(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.tgtd.accounts["alice"] = "somebody else's"
+    stranger = Core(core.folder, core.tgtd, core.store)
+    stranger.settle()
+    assert core.tgtd.accounts["alice"] == "alice's secret"
+    assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "alice", "alice's secret")
+    assert stranger.settle() == 0
+
+
+def test_a_restarted_tgtd_gets_everything_again(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.service.edit_target(U, online=False)
+    add_unit(core, readonly=True, write_cache=False)
+    before = core.shown()
+    core.tgtd.restart()
+    assert core.settle() > 0
+    assert core.shown() == before
+    assert core.settle() == 0
+
+
+# -- foreign targets and accounts
+
+
+def test_foreign_targets_are_shown_and_never_touched(core: Core) -> None:
+    core.add_foreign()
+    core.settle()
+    assert core.service.health().foreign == (FOREIGN,)
+    with pytest.raises(Conflict, match="not StorLever's"):
+        core.service.add_target(FOREIGN)
+    assert 99 in core.tgtd.targets
+    assert core.service.target_names() == [T, U]
+
+
+def test_a_foreign_account_is_no_account_of_ours(core: Core) -> None:
+    core.add_foreign()
+    core.settle()
+    core.raw(Mode.ACCOUNT, Op.NEW, ("user", "unbound"), ("password", "somebody's"))
+    core.settle()
+    for name in ("stranger", "unbound"):
+        with pytest.raises(Conflict, match="not StorLever's"):
+            core.service.add_user(T, IN, Account(name, "our secret"))
+    assert core.tgtd.accounts["unbound"] == "somebody's"
+    assert core.tgtd.accounts["stranger"] == "stranger's"
+    assert core.tgtd.targets[99].bound.visible() == ["stranger"]
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+
+
+def test_an_account_that_a_foreign_target_uses_too_is_not_deleted_under_it(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.add_foreign()
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    core.settle()
+    with pytest.raises(Conflict, match="not StorLever's alone"):
+        core.service.set_secret(T, IN, "alice", "another secret")
+    core.service.remove_user(T, IN, "alice")
+    assert core.tgtd.targets[99].bound.visible() == ["stranger", "alice"]
+    assert core.settle() == 0
+
+
+def test_a_target_whose_user_is_somebody_elses_stays_closed(core: Core) -> None:
+    core.service.add_user(T, IN, Account("stranger", "our secret"))
+    core.tgtd.restart()
+    core.add_foreign()
+    core.settle()
+    assert core.service.target(T).state == "error"
+    assert not core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "stranger", "stranger's")
+    assert core.service.target(U).state == "ready"
+
+
+# -- LUNs that cannot be served
+
+
+def test_a_missing_file_fails_one_lun_and_heals(core: Core) -> None:
+    add_unit(core, 1)
+    add_unit(core, 2, file="2.img")
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    failing = core.service.unit(T, 1)
+    assert (failing.state, "No such file" in str(failing.reason)) == ("error", True)
+    assert core.service.unit(T, 2).state == "ready"
+    assert core.service.target(T).state == "ready"
+    core.service.edit_target(T, addresses=("10.0.0.1",))
+    image(core.folder / "1.img", 1)
+    core.settle()
+    assert core.service.unit(T, 1).state == "ready"
+
+
+def test_a_failing_lun_can_be_mended_moved_and_removed(core: Core) -> None:
+    add_unit(core, 1)
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
+    assert core.service.unit(T, 1).state == "ready"
+    core.service.remove_unit(T, 1)
+    assert core.reconciler.failures == {}
+
+
+def test_a_failing_lun_is_removed_as_any_other(core: Core) -> None:
+    add_unit(core, 1)
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    core.service.remove_unit(T, 1)
+    assert core.service.units(T) == []
+    assert core.service.health().failing == ()
+
+
+# -- backing stores
+
+
+def test_a_store_is_handed_out_once_unless_asked(core: Core) -> None:
+    add_unit(core)
+    (core.folder / "link.img").symlink_to(core.folder / "1.img")
+    (core.folder / "hard.img").hardlink_to(core.folder / "1.img")
+    for file in ("1.img", "link.img", "hard.img"):
+        with pytest.raises(Conflict, match="is LUN 1 of target"):
+            add_unit(core, 2, U, file)
+    add_unit(core, 2, U, "link.img", shared=True)
+
+
+def test_two_readonly_luns_may_share_until_one_wants_to_write(core: Core) -> None:
+    add_unit(core, 1, readonly=True)
+    add_unit(core, 2, readonly=True)
+    with pytest.raises(Conflict):
+        core.service.edit_unit(T, 1, {"readonly": False})
+    core.service.remove_unit(T, 2)
+    core.service.edit_unit(T, 1, {"readonly": False})
+
+
+def test_a_store_is_free_again_when_its_lun_or_target_goes(core: Core) -> None:
+    add_unit(core, 1)
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
+    add_unit(core, 3)
+    core.service.remove_target(T)
+    add_unit(core, 1, U)
+    add_unit(core, 2, U, "2.img")
+
+
+def test_our_own_state_is_not_handed_out(core: Core) -> None:
+    private = core.folder / "private"
+    private.mkdir()
+    image(private / "state.db", 1)
+    with pytest.raises(Invalid, match="belongs to StorLever"):
+        add_unit(core, file="private/state.db")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"backing_path": "/nowhere/at-all"}, "backing_path"),
+        ({"backing_path": "/"}, "backing_path"),
+        ({"device_type": DeviceType.TAPE}, "backing_path"),
+        ({"device_type": DeviceType.TAPE, "backing_type": BackingType.RDWR}, "backing_type"),
+        ({"device_type": DeviceType.PASSTHROUGH}, "backing_path"),
+        ({"device_type": DeviceType.CD, "write_cache": False}, "write_cache"),
+        ({"direct_map": True}, "direct_map"),
+    ],
+)
+def test_what_cannot_be_served_names_the_field(
+    core: Core, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Invalid) as invalid:
+        add_unit(core, **fields)
+    assert [fault.field for fault in invalid.value.faults] == [field]
+    assert core.service.units(T) == []
+
+
+def test_a_grown_file_is_served_anew_when_its_path_is_given_again(core: Core) -> None:
+    add_unit(core)
+    image(core.folder / "1.img", 8)
+    core.service.edit_unit(T, 1, {"readonly": False})
+    assert core.service.unit(T, 1).size == 1 << 20
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "1.img")})
+    assert core.service.unit(T, 1).size == 8 << 20
+
+
+# -- identities
+
+
+def test_identities_are_generated_once_and_differ(core: Core) -> None:
+    add_unit(core, 1, scsi_id="", serial_number="")
+    add_unit(core, 2, file="2.img")
+    first, second = (status.unit for status in core.service.units(T))
+    assert len(first.scsi_id) == 31
+    assert first.scsi_id != second.scsi_id
+    assert first.serial_number != second.serial_number
+    core.service.edit_unit(T, 1, {"scsi_id": "", "readonly": True})
+    assert core.service.unit(T, 1).unit.scsi_id == first.scsi_id
+
+
+def test_a_device_type_brings_its_backing_type(core: Core) -> None:
+    add_unit(core, 1, backing_type=BackingType.AIO)
+    core.service.edit_unit(T, 1, {"device_type": DeviceType.CD})
+    assert core.service.unit(T, 1).unit.backing_type is BackingType.AIO
+    core.service.edit_unit(T, 1, {"device_type": DeviceType.DISK, "backing_type": BackingType.RDWR})
+    assert core.service.unit(T, 1).unit.backing_type is BackingType.RDWR
+
+
+# -- users
+
+
+def test_the_shared_account_of_the_wiki_page_outlives_each_of_its_uses(core: Core) -> None:
+    test = Account("test", "123456")
+    core.service.set_discovery({IN: test})
+    core.service.add_user(T, IN, test)
+    core.service.remove_user(T, IN, "test")
+    assert core.tgtd.lists_targets("test", "123456")
+    core.service.add_user(T, OUT, test)
+    core.service.remove_user(T, OUT, "test")
+    core.service.set_discovery({IN: None})
+    assert "test" not in core.tgtd.accounts
+
+
+def test_one_user_has_one_password(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "first secret"))
+    with pytest.raises(Conflict, match=f"incoming user of {T}"):
+        core.service.add_user(U, IN, Account("alice", "other secret"))
+    core.service.add_user(U, OUT, Account("alice", "first secret"))
+    with pytest.raises(Conflict, match="everywhere=true"):
+        core.service.set_secret(T, IN, "alice", "other secret")
+    core.service.set_secret(T, IN, "alice", "other secret", everywhere=True)
+    assert core.tgtd.accounts["alice"] == "other secret"
+    assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "alice", "other secret")
+
+
+def test_the_guard_lets_nobody_in(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    assert core.tgtd.accounts[GUARD] not in ("", "alice's secret")
+    assert len(core.tgtd.accounts[GUARD]) == 64
+    assert core.tgtd.targets[1].bound.visible() == [GUARD, "alice"]
+
+
+def test_warnings_are_told_where_they_are_due(core: Core) -> None:
+    short, long = Account("a", "short"), Account("b", "long enough it is")
+    assert core.service.add_user(T, IN, short) == (SHORT_SECRET_WARNING,)
+    assert core.service.add_user(T, IN, long) == ()
+    given = {"backing_path": str(core.folder / "1.img"), "backing_type": BackingType.AIO}
+    assert core.service.add_unit(T, 1, given) == (AIO_WARNING,)
+
+
+def test_a_user_that_is_not_there_is_not_found(core: Core) -> None:
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: core.service.set_secret(T, IN, "nobody", None),
+        lambda: core.service.remove_user(T, OUT, "nobody"),
+    )
+    for call in calls:
+        with pytest.raises(NotFound) as missing:
+            call()
+        assert missing.value.code == "user-not-found"
+
+
+# -- sessions
+
+
+def test_sessions_in_the_way_are_named_and_closed_only_when_forced(core: Core) -> None:
+    calls: tuple[Callable[[bool], object], ...] = (
+        lambda force: core.service.edit_target(T, online=False, force=force),
+        lambda force: core.service.remove_target(T, force=force),
+    )
+    for call in calls:
+        core.tgtd.log_in(T, "iqn.2026-01.test:i", "10.0.0.1")
+        with pytest.raises(Conflict) as conflict:
+            call(False)
+        assert ("iqn.2026-01.test:i", "10.0.0.1") in conflict.value.blocking
+        assert core.service.target(T).sessions
+        call(True)
+    assert core.service.target_names() == [U]
+
+
+def test_a_busy_lun_is_waited_for_and_then_named(core: Core) -> None:
+    add_unit(core)
+    unit = next(iter(core.tgtd.targets.values())).units[1]
+    unit.busy = 3
+    core.service.remove_unit(T, 1)
+    add_unit(core)
+    next(iter(core.tgtd.targets.values())).units[1].busy = 1 << 30
+    with pytest.raises(Conflict) as conflict:
+        core.service.remove_unit(T, 1)
+    assert conflict.value.code == "lun-busy"
+    assert core.service.unit(T, 1).state == "ready"
+
+
+def test_an_outgoing_discovery_user_that_somebody_bound_is_replaced(core: Core) -> None:
+    core.raw(Mode.ACCOUNT, Op.NEW, ("user", "other"), ("password", "of somebody"))
+    core.tgtd.discovery.outgoing = "other"
+    core.service.set_discovery({OUT: Account("finder", "finder's secret")})
+    assert core.tgtd.discovery.outgoing == "finder"
