@@ -44,35 +44,44 @@ class ScsiIdentity:
 _TAPE_HEADER = struct.Struct(">12xI8x8xQ")
 _BEGIN_OF_TAPE = 0x10
 
+_SCSI_GENERIC = 21
+"""The major number of /dev/sg* (Documentation/admin-guide/devices.txt of Linux)."""
+
 
 class Unusable(ValueError):
     """The path leads to nothing that can be served; the message is a rule."""
 
 
 def inspect(path: str) -> BackingStore:
-    """Raises Unusable."""
+    """Raises Unusable. What is no file or disk is not opened: that alone may do things to it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            return _opened(path)
     except FileNotFoundError:
         raise Unusable("does not exist") from None
     except OSError as error:
         raise Unusable(f"cannot be opened: {error.strerror}") from None
+    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    if stat.S_ISCHR(status.st_mode) and major == _SCSI_GENERIC:
+        return BackingStore(Kind.CHARACTER, f"character {major}:{minor}", 0)
+    raise Unusable("must be a regular file, a disk or an sg device")
+
+
+def _opened(path: str) -> BackingStore:
+    """Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
             identity = f"file {status.st_dev}:{status.st_ino}"
             tape = _is_tape(os.pread(descriptor, _TAPE_HEADER.size, 0))
             return BackingStore(Kind.FILE, identity, status.st_size, _file_holder(path), tape)
-        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        if stat.S_ISBLK(status.st_mode):
-            size = os.lseek(descriptor, 0, os.SEEK_END)
-            holder = _block_holder(path, f"{major}:{minor}")
-            return BackingStore(Kind.BLOCK, f"block {major}:{minor}", size, holder)
-        if stat.S_ISCHR(status.st_mode):
-            return BackingStore(Kind.CHARACTER, f"character {major}:{minor}", 0)
+        device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        return BackingStore(Kind.BLOCK, f"block {device}", size, _block_holder(path, device))
     finally:
         os.close(descriptor)
-    raise Unusable("must be a regular file or a device")
 
 
 def _is_tape(header: bytes) -> bool:

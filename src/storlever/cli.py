@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, StateUnusable) as error:
         print(f"storlever: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130  # interrupted before it served
     return 0
 
 

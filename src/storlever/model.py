@@ -6,6 +6,9 @@ from enum import StrEnum
 from storlever.errors import Conflict, Fault, Invalid
 from storlever.names import EVERYONE, GUARD
 
+BLOCK = 512
+"""Bytes of a logical block, as tgtd makes them."""
+
 
 class DeviceType(StrEnum):
     DISK = "disk"

@@ -95,6 +95,7 @@ class Reconciler:
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._looking = 0.0
         self._stopping = False
 
     # -- writes
@@ -105,19 +106,24 @@ class Reconciler:
         self._require_ours(before, desired, scope)
         self._notes.begin(scope.targets | scope.accounts)
         try:
-            self._move(desired, scope)
+            self._move_despite_drift(before, desired, scope)
             self._forgive(desired, scope)
-        except Refused as refused:
-            if not refused.drift:
-                self.put_back(before, scope)
-                raise
-            self._again(before, desired, scope)
         except Unavailable as error:
             self._lost(error)
             raise
-        except StorLeverError:
+        except Exception:
             self.put_back(before, scope)
             raise
+
+    def _move_despite_drift(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
+        """Where tgtd is not as we knew it, look, and try once more from what is there."""
+        try:
+            self._move(desired, scope)
+        except Refused as refused:
+            if not refused.drift:
+                raise
+            self._look(before)
+            self._move(desired, scope)
 
     def _require_ours(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
         """Raise Conflict when a name of the edit is in tgtd, and is not ours."""
@@ -128,20 +134,22 @@ class Reconciler:
                     f"tgtd has a target {name} that is not StorLever's", code="target-foreign"
                 )
         for name in scope.accounts & desired.accounts.keys():
-            new = name not in before.accounts and name in known.accounts
-            if new or (name in known.pinned and before.accounts[name] != desired.accounts[name]):
+            old = before.accounts.get(name)
+            if (old is None and name in known.accounts) or (
+                name in known.pinned and old != desired.accounts[name]
+            ):
                 raise Conflict(
                     f"tgtd has a user {name!r} that is not StorLever's alone", code="user-foreign"
                 )
 
     def put_back(self, before: Inventory, scope: Scope) -> None:
-        """Undo; where even that fails, the next pass does it."""
+        """Undo, and never raise: where even that fails, the next pass does it."""
         try:
             self._move(before, scope)
             self._notes.finish()
         except Unavailable as error:
             self._lost(error)
-        except StorLeverError as error:
+        except Exception as error:
             log.warning("could not put back, a pass will", reason=str(error))
             self._lost(Unavailable("tgtd is being brought back to the stored state"))
 
@@ -152,18 +160,6 @@ class Reconciler:
     def require_up(self) -> None:
         if self.down is not None:
             raise Unavailable(self.down)
-
-    def _again(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
-        """tgtd was not as we knew it: look, and try once more from what is there."""
-        try:
-            self._look(before)
-            self._move(desired, scope)
-        except Unavailable as error:
-            self._lost(error)
-            raise
-        except StorLeverError:
-            self.put_back(before, scope)
-            raise
 
     def _move(self, desired: Inventory, scope: Scope) -> None:
         for change in plan(desired, self._observed, scope, self._guard):
@@ -230,7 +226,9 @@ class Reconciler:
     def _look(self, desired: Inventory) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
         peer = self.backend.ensure()
+        started = time.monotonic()
         observed = self.backend.observe()
+        self._looking = time.monotonic() - started
         pending = self._notes.pending()
         if peer == self._peer:
             observed.learn(self._observed, except_for=pending)
@@ -275,12 +273,11 @@ class Reconciler:
         """Keep tgtd as desired until `stop`. The one place that survives anything."""
         attempt = 0
         while not self._stopping:
-            started = time.monotonic()
             try:
                 with self._lock:
                     self.full_pass(desired())
                 attempt = 0
-                wait = max(SHORTEST_INTERVAL, (time.monotonic() - started) / LOOKING_SHARE)
+                wait = max(SHORTEST_INTERVAL, self._looking / LOOKING_SHARE)
             except Exception as error:
                 if not isinstance(error, StorLeverError):
                     log.exception("a pass failed")

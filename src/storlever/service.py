@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims, Place
-from storlever.errors import Conflict, Fault, Invalid, StorLeverError, Unavailable
+from storlever.errors import Conflict, Fault, Invalid, Unavailable
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import (
+    BLOCK,
     FITTING,
     Account,
     BackingType,
@@ -40,9 +41,6 @@ AIO_WARNING = (
     "tgtd's aio ignores SYNCHRONIZE CACHE and answers WRITE AND VERIFY without writing: "
     "rdwr is the safe backing type"
 )
-BLOCK = 512
-"""Bytes of a logical block, as tgtd makes them."""
-
 
 class Store(Protocol):
     """Where the inventory is durable."""
@@ -267,7 +265,8 @@ class Service:
             if "backing_path" not in given and not _asks_more(old, unit):
                 self._enact(edit)
                 return _aio(unit) if "backing_type" in given else ()
-            store = self._usable(name, unit, force or unit.backing_path == old.backing_path)
+            going_on = old.online and unit.backing_path == old.backing_path
+            store = self._usable(name, unit, force or going_on)
             grown = store.size != self._reconciler.backend.unit_size(name, lun)
             if grown and unit.backing_type is BackingType.RDWR:
                 edit = edit or Edit({name: self.inventory.target(name)})
@@ -317,7 +316,7 @@ class Service:
         try:
             verify()
             self._store.commit(edit)
-        except StorLeverError:
+        except Exception:
             self._reconciler.put_back(before, scope)
             raise
         self._reconciler.finish()
@@ -425,6 +424,7 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
         or old.device_type is not new.device_type
         or (old.readonly and not new.readonly)
         or (old.shared and not new.shared)
+        or (new.online and not old.online)
     )
 
 

@@ -29,7 +29,7 @@ from storlever.change import (
     UpdateUnit,
 )
 from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
-from storlever.model import LogicalUnit, Session, sessions_in_the_way
+from storlever.model import BLOCK, DeviceType, LogicalUnit, Session, sessions_in_the_way
 from storlever.observed import Observed
 from storlever.tgtd import show
 from storlever.tgtd.transport import Transport
@@ -286,7 +286,7 @@ class TgtdBackend:
         Only an aio unit, which must have its path from the start, can be met for a moment
         writable and with tgtd's own identity by initiators that are logged in.
         """
-        tid, size = self._tid(target), _openable(unit.backing_path)
+        tid, size = self._tid(target), _openable(unit)
         new = Request(
             Mode.UNIT,
             Op.NEW,
@@ -305,7 +305,7 @@ class TgtdBackend:
         self._sizes[target, unit.lun] = size
 
     def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
-        size = _openable(unit.backing_path) if "backing_path" in fields else None
+        size = _openable(unit) if "backing_path" in fields else None
         self._ask(_update(self._tid(target), unit, attributes(unit, fields)))
         if size is not None:
             self._sizes[target, unit.lun] = size
@@ -408,12 +408,18 @@ def _update(tid: int, unit: LogicalUnit, parameters: Parameters) -> Request:
     return Request(Mode.UNIT, Op.UPDATE, tid=tid, lun=unit.lun, parameters=parameters)
 
 
-def _openable(path: str) -> int:
-    """The size of the backing file, in bytes. Raises Refused, so that tgtd is not bothered."""
+def _openable(unit: LogicalUnit) -> int:
+    """The size of the backing file, in bytes. Raises Refused, so that tgtd is not bothered.
+
+    Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
+    """
     try:
-        return _file_size(path)
+        size = _file_size(unit.backing_path)
     except OSError as error:
-        raise Refused(f"cannot serve {path}: {error.strerror}") from None
+        raise Refused(f"cannot serve {unit.backing_path}: {error.strerror}") from None
+    if unit.device_type is DeviceType.DISK and size < BLOCK:
+        raise Refused(f"cannot serve {unit.backing_path}: it is smaller than a block")
+    return size
 
 
 def _file_size(path: str) -> int:
