@@ -55,7 +55,7 @@ class Unusable(ValueError):
 def inspect(path: str) -> BackingStore:
     """Raises Unusable. What is no file or disk is not opened: that alone may do things to it."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode):
             return _opened(path)
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def scsi_identity(path: str, *, sys: Path = Path("/sys")) -> ScsiIdentity:
     node = sys / "dev" / kind / device / "device"
     try:
         product = ScsiProduct(
-            *((node / name).read_text().strip() for name in ("vendor", "model", "rev"))
+            *(_printable((node / name).read_bytes()) for name in ("vendor", "model", "rev"))
         )
         serial = _printable((node / "vpd_pg80").read_bytes()[4:])
         designators = (node / "vpd_pg83").read_bytes()[4:]
@@ -149,14 +149,16 @@ def _designator(page: bytes) -> str:
     while len(page) >= 4:
         length = page[3]
         association, kind = page[1] >> 4 & 3, page[1] & 15
-        if association == 0 and kind == 3:
+        if association == 0 and kind == 3 and length in (8, 16):
             return page[4 : 4 + length].hex()
         page = page[4 + length :]
     return ""
 
 
 def _printable(text: bytes) -> str:
-    return text.decode("ascii", "ignore").strip("\0 ").replace(",", " ")[:36]
+    """What of it tgtd can be told: no comma, nothing unprintable, at most 36 characters."""
+    plain = "".join(char for char in text.decode("ascii", "ignore") if char.isprintable())
+    return plain.replace(",", " ").strip()[:36].rstrip()
 
 
 class Machine:
@@ -167,7 +169,7 @@ class Machine:
 
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
-        if Path(path).resolve().is_relative_to(self._private):
+        if Path(os.path.realpath(path)).is_relative_to(self._private):  # resolve() dies of loops
             raise Unusable("belongs to StorLever itself")
         return inspect(path)
 

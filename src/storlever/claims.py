@@ -11,7 +11,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._places: dict[str, set[Place]] = {}
-        self._keys: dict[Place, tuple[str, ...]] = {}
+        self._keys: dict[Place, frozenset[str]] = {}
 
     def put(self, place: Place, keys: Iterable[str]) -> None:
         """Let the place use these keys and no others; none to let go."""
@@ -19,10 +19,14 @@ class Claims:
             self._places[key].discard(place)
             if not self._places[key]:
                 del self._places[key]
-        if keys := tuple(keys):
-            self._keys[place] = keys
-            for key in keys:
+        if wanted := frozenset(keys):
+            self._keys[place] = wanted
+            for key in wanted:
                 self._places.setdefault(key, set()).add(place)
+
+    def hold(self, place: Place, key: str) -> bool:
+        """Whether the place uses the key."""
+        return key in self._keys.get(place, ())
 
     def others(self, place: Place, keys: Iterable[str]) -> list[Place]:
         """The other places that use one of the keys, sorted."""

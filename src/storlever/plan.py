@@ -269,14 +269,19 @@ def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
 
 
 def _other(unit: LogicalUnit, seen: ObservedUnit) -> bool:
-    """Whether only a new unit can become what is wished: what tgtd cannot change in place."""
+    """Whether only a new unit can become what is wished: what tgtd cannot change in place.
+
+    One that tgtd cannot reopen is new when it comes online, for another file may be there now.
+    """
     if unit.device_type is not seen.device_type:
         return True
     if unit.device_type is DeviceType.DISK and unit.backing_type is not seen.backing_type:
         return True
     if unit.product is None and seen.product is not None:
         return True
-    return unit.backing_path != seen.backing_path and not unit.reopenable
+    if unit.reopenable:
+        return False
+    return unit.backing_path != seen.backing_path or (unit.online and seen.online is False)
 
 
 def _differing(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -33,8 +34,10 @@ from storlever.plan import Scope, plan
 log = structlog.get_logger(__name__)
 
 SHORTEST_INTERVAL = 2.0
+LONGEST_INTERVAL = 4.0
+"""Somebody else's change in tgtd is promised to be put right within 5 s."""
 LOOKING_SHARE = 1 / 200
-"""Timer passes keep tgtd busy for at most this share of its time."""
+"""Timer passes keep tgtd busy for at most this share of its time, while intervals allow it."""
 BACK_OFF = (0.1, 0.2, 0.5, 1.0)
 
 
@@ -111,6 +114,9 @@ class Reconciler:
         except Unavailable as error:
             self._lost(error)
             raise
+        except _Foreign as foreign:
+            self.put_back(before, _without(foreign.name, scope))
+            raise
         except Exception:
             self.put_back(before, scope)
             raise
@@ -122,25 +128,28 @@ class Reconciler:
         except Refused as refused:
             if not refused.drift:
                 raise
+            made = self._observed.targets.keys() | self._observed.accounts.keys()
             self._look(before)
+            self._require_ours(before, desired, scope, made)
             self._move(desired, scope)
 
-    def _require_ours(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
-        """Raise Conflict when a name of the edit is in tgtd, and is not ours."""
+    def _require_ours(
+        self, before: Inventory, desired: Inventory, scope: Scope, made: Set[str] = frozenset()
+    ) -> None:
+        """Raise _Foreign when a name of the edit is in tgtd, and is not ours.
+
+        `made`: names that count as ours, because this very write may have made them.
+        """
         known = self._observed
-        for name in scope.targets - before.targets.keys():
+        for name in scope.targets - before.targets.keys() - made:
             if name in known.targets:
-                raise Conflict(
-                    f"tgtd has a target {name} that is not StorLever's", code="target-foreign"
-                )
+                raise _Foreign(name, f"target {name} that is not StorLever's", "target-foreign")
         for name in scope.accounts & desired.accounts.keys():
             old = before.accounts.get(name)
-            if (old is None and name in known.accounts) or (
+            if (old is None and name in known.accounts.keys() - made) or (
                 name in known.pinned and old != desired.accounts[name]
             ):
-                raise Conflict(
-                    f"tgtd has a user {name!r} that is not StorLever's alone", code="user-foreign"
-                )
+                raise _Foreign(name, f"user {name!r} that is not StorLever's alone", "user-foreign")
 
     def put_back(self, before: Inventory, scope: Scope) -> None:
         """Undo, and never raise: where even that fails, the next pass does it."""
@@ -277,7 +286,7 @@ class Reconciler:
                 with self._lock:
                     self.full_pass(desired())
                 attempt = 0
-                wait = max(SHORTEST_INTERVAL, self._looking / LOOKING_SHARE)
+                wait = min(max(SHORTEST_INTERVAL, self._looking / LOOKING_SHARE), LONGEST_INTERVAL)
             except Exception as error:
                 if not isinstance(error, StorLeverError):
                     log.exception("a pass failed")
@@ -312,6 +321,18 @@ class Reconciler:
         if death in ready:
             self.down = "tgtd has died"
             log.warning("tgtd has died", pid=self._peer and self._peer.pid)
+
+
+class _Foreign(Conflict):
+    """tgtd has a target or an account of this name that is not ours: hands off it."""
+
+    def __init__(self, name: str, what: str, code: str) -> None:
+        super().__init__(f"tgtd has a {what}", code=code)
+        self.name = name
+
+
+def _without(name: str, scope: Scope) -> Scope:
+    return replace(scope, targets=scope.targets - {name}, accounts=scope.accounts - {name})
 
 
 class _Failures:

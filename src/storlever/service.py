@@ -42,6 +42,7 @@ AIO_WARNING = (
     "rdwr is the safe backing type"
 )
 
+
 class Store(Protocol):
     """Where the inventory is durable."""
 
@@ -251,7 +252,7 @@ class Service:
     def edit_unit(
         self, name: str, lun: int, given: Mapping[str, Any], *, force: bool = False
     ) -> tuple[str, ...]:
-        """`given`: the fields to change. Giving the path again serves the file's new size."""
+        """`given`: the fields to change. Giving the path again serves what is there now."""
         with self._write():
             old = self.inventory.unit(name, lun)
             changes = _said(given)
@@ -267,12 +268,10 @@ class Service:
                 return _aio(unit) if "backing_type" in given else ()
             going_on = old.online and unit.backing_path == old.backing_path
             store = self._usable(name, unit, force or going_on)
-            grown = store.size != self._reconciler.backend.unit_size(name, lun)
-            if grown and unit.backing_type is BackingType.RDWR:
+            reopen: frozenset[Place] = frozenset()
+            if self._moved((name, lun), unit, store):
                 edit = edit or Edit({name: self.inventory.target(name)})
                 reopen = frozenset({(name, lun)})
-            else:
-                reopen = frozenset()
             self._enact(edit, reopen=reopen, verify=lambda: self._require_same(unit, store))
         return _aio(unit) if "backing_type" in given else ()
 
@@ -321,7 +320,7 @@ class Service:
             raise
         self._reconciler.finish()
         self.inventory = after
-        for name, lun in _changed_units(edit, before):
+        for name, lun in _changed_units(edit, before) | reopen:
             self._claim(name, lun)
 
     def _failing(self) -> frozenset[Place]:
@@ -375,6 +374,13 @@ class Service:
                 code="backing-store-held",
             )
         return store
+
+    def _moved(self, place: Place, unit: LogicalUnit, store: BackingStore) -> bool:
+        """Whether tgtd may hold another file than is at the path now, or know another size."""
+        if not self._claims.hold(place, store.identity):
+            return unit.reopenable
+        grown = store.size != self._reconciler.backend.unit_size(*place)
+        return grown and unit.backing_type is BackingType.RDWR
 
     def _require_unclaimed(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
         keys = (store.identity, unit.backing_path)

@@ -33,6 +33,8 @@ APPLICATION_ID = 0x53746C76  # "Stlv"
 PRAGMAS = {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
 
 _DISCOVERY = "discovery"
+_MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
+"""What a document raises that is no target, account or setting."""
 
 
 TABLES = ("target", "account", "setting")
@@ -67,9 +69,9 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if not path.exists():
-            _create(path)
         with self._reading():
+            if not path.exists():
+                _create(path)
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=0
             )
@@ -136,12 +138,12 @@ class SqliteStore:
         except StateUnusable:
             raise
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if _number(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StateUnusable(
                     f"the state file {self._path} is in use by another program"
                 ) from error
             raise StateUnusable(f"cannot read the state file {self._path}: {error}") from error
-        except (sqlite3.Error, StorLeverError, ValueError, TypeError, KeyError) as error:
+        except (OSError, sqlite3.Error, *_MALFORMED) as error:
             raise StateUnusable(f"cannot read the state file {self._path}: {error}") from error
 
 
@@ -198,7 +200,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
         )
     for migration in MIGRATIONS[version:]:
         migration(connection)
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    if version != len(MIGRATIONS):
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.execute("COMMIT")
 
 
@@ -207,11 +210,16 @@ def _digest(name: str, text: str) -> str:
 
 
 def _failure(error: sqlite3.Error) -> StoreFailed:
-    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    full = _number(error) == sqlite3.SQLITE_FULL
     return StoreFailed(
         f"cannot make the change durable: {error}",
         code="state-full" if full else "state-unwritable",
     )
+
+
+def _number(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for an error of Python's own, as for text that is none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _target(document: dict[str, Any]) -> Target:

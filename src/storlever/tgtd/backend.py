@@ -305,8 +305,14 @@ class TgtdBackend:
         self._sizes[target, unit.lun] = size
 
     def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
+        tid = self._tid(target)
         size = _openable(unit) if "backing_path" in fields else None
-        self._ask(_update(self._tid(target), unit, attributes(unit, fields)))
+        try:
+            self._ask(_update(tid, unit, attributes(unit, fields)))
+        except _TgtRefusal:
+            if size is not None:  # was it that the old path could not be left? Then this says so.
+                self._ask(_update(tid, unit, (("online", "0"),)))
+            raise
         if size is not None:
             self._sizes[target, unit.lun] = size
 

@@ -19,7 +19,7 @@ from storlever.endpoint import Endpoint
 from storlever.errors import Unavailable
 from storlever.tgtd import show
 from storlever.tgtd.backend import Peer
-from storlever.tgtd.transport import NotRunning, SocketTransport
+from storlever.tgtd.transport import NotRunning, Silent, SocketTransport
 from storlever.tgtd.wire import Mode, Op, Request
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,10 @@ def socket_path(control_port: int, environment: dict[str, str] | None = None) ->
     if len(os.fsencode(path)) > SOCKET_LIMIT:
         raise Unavailable(f"the socket path {path} is longer than {SOCKET_LIMIT} bytes")
     return path
+
+
+class NotOurs(Unavailable):
+    """The tgtd at the control port is somebody else's."""
 
 
 class AttachedTgtd:
@@ -78,17 +82,23 @@ class OwnedTgtd:
         self._child: subprocess.Popen[bytes] | None = None
 
     def running(self) -> Peer | None:
-        """The owned tgtd if it runs. Raises Unavailable when the control port is another's."""
+        """The owned tgtd if it runs. Raises NotOurs when the control port is another's."""
         try:
             _, pid = self._transport.exchange_with_peer(Request(Mode.DRIVER, Op.SHOW))
         except NotRunning:
             return None
+        except Silent as silent:
+            self._require_ours(silent.pid)
+            raise
+        self._require_ours(pid)
+        return Peer(pid, _started(pid))
+
+    def _require_ours(self, pid: int) -> None:
         if _owner_of(pid) != self._owner:
-            raise Unavailable(
+            raise NotOurs(
                 f"control port {self._control_port} belongs to a tgtd that is not ours "
                 f"(pid {pid}): choose another one, or attach to it"
             )
-        return Peer(pid, _started(pid))
 
     def ensure(self) -> Peer:
         return self.running() or self._start()
@@ -107,11 +117,13 @@ class OwnedTgtd:
             "--iscsi",
             portals,
         ]
-        with self._log_file.open("ab") as output:
+        # Descriptor 0 must refuse writes, as DEVNULL does not: while tgtd opens another path for a
+        # live unit, its workers write to 0 and would take what was lost there for written.
+        with self._log_file.open("ab") as output, Path(os.devnull).open("rb") as nothing:
             try:
                 self._child = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=nothing,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,  # Ctrl-C in our terminal is not for it

@@ -36,7 +36,7 @@ class Nexus:
     cid: int
 
 
-_HEADER = re.compile(r"        Target (-?\d+): (\S+)")
+_HEADER = re.compile(r"        Target (-?\d{1,10}): (\S+)")
 _TYPES = {
     "disk": DeviceType.DISK,
     "tape": DeviceType.TAPE,
@@ -125,7 +125,7 @@ def _bindings(names: Iterable[str]) -> Bindings:
 def _unit_blocks(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
     block: tuple[int, dict[str, str]] | None = None
     for line in lines:
-        if match := re.fullmatch(r"        LUN: (\d+)", line):
+        if match := re.fullmatch(r"        LUN: (\d{1,20})", line):
             if block:
                 yield block
             block = (int(match[1]), {})
@@ -140,7 +140,7 @@ def _unit(block: tuple[int, dict[str, str]]) -> tuple[ObservedUnit, int]:
     lun, said = block
     device = _TYPES.get(said.get("Type", ""))
     path = said.get("Backing store path")
-    size = re.match(r"(\d+) MB", said.get("Size", ""))
+    size = re.match(r"(\d{1,20}) MB", said.get("Size", ""))
     unit = ObservedUnit(
         lun=lun,
         device_type=device,
@@ -192,10 +192,14 @@ def portals(text: str) -> frozenset[str]:
 
 
 def nexuses(text: str) -> tuple[Nexus, ...]:
-    """`connection show` of one target: every connection, with what its initiator calls itself."""
+    """`connection show` of one target: every connection, with what its initiator calls itself.
+
+    A name can forge further connections, and cannot hide one: the line that ends a connection
+    is the next of its depth. It is blank when the peer is gone already.
+    """
     pattern = re.compile(
-        r"^Session: (\d+)\n    Connection: (\d+)\n        Initiator: (.*?)\n"
-        r"        IP Address: ([^\n]*)$",
+        r"^Session: (\d{1,20})\n    Connection: (\d{1,10})\n        Initiator: (.*?)\n"
+        r"        (?:(?:RDMA )?IP Address: )?([^\n]*)$",
         re.MULTILINE | re.DOTALL,
     )
     return tuple(

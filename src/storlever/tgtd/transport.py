@@ -16,6 +16,14 @@ class NotRunning(Unavailable):
     """Nothing listens on the management socket."""
 
 
+class Silent(Unavailable):
+    """It took the request and gives no answer; `pid` is the process that hangs."""
+
+    def __init__(self, timeout: float, pid: int) -> None:
+        super().__init__(f"tgtd did not answer within {timeout:g} s")
+        self.pid = pid
+
+
 class Transport(Protocol):
     """Raises Unavailable when the daemon is down, hung, or answers nonsense."""
 
@@ -50,9 +58,13 @@ class SocketTransport:
                 credentials = connection.getsockopt(
                     socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
                 )
-                header = _receive(connection, REPLY_HEADER, deadline)
-                rest = _receive(connection, reply_size(header), deadline)
-                return decode_reply(header, rest), _CREDENTIALS.unpack(credentials)[0]
+                pid = _CREDENTIALS.unpack(credentials)[0]
+                try:
+                    header = _receive(connection, REPLY_HEADER, deadline)
+                    rest = _receive(connection, reply_size(header), deadline)
+                except TimeoutError:
+                    raise Silent(self.timeout, pid) from None
+                return decode_reply(header, rest), pid
         except TimeoutError:
             raise Unavailable(f"tgtd did not answer within {self.timeout:g} s") from None
         except (FileNotFoundError, ConnectionRefusedError):

@@ -72,9 +72,10 @@ def _plain(unit: LogicalUnit, fields: tuple[str, ...]) -> Iterator[tuple[str, st
     if "serial_number" in fields:
         yield "scsi_sn", unit.serial_number
     if "product" in fields and unit.product:
-        yield "vendor_id", unit.product.vendor
-        yield "product_id", unit.product.product
-        yield "product_rev", unit.product.revision
+        # A device may have none of them; tgtd pads with blanks, and refuses an empty value.
+        yield "vendor_id", unit.product.vendor or " "
+        yield "product_id", unit.product.product or " "
+        yield "product_rev", unit.product.revision or " "
     if "readonly" in fields:
         yield "readonly", str(int(unit.readonly))
     if "write_cache" in fields and unit.device_type is DeviceType.DISK:

@@ -193,17 +193,17 @@ def _check_parameters(request: Request) -> None:
         raise ValueError(f"wrong parameters for {request.mode.name} {request.op.name}: {given}")
     if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
         raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
-    for key, value in request.parameters:
-        _check_value(key, value)
+    for at, (key, value) in enumerate(request.parameters, 1):
+        _check_value(key, value, last=at == len(given))
 
 
-def _check_value(key: str, value: str) -> None:
-    """A comma ends a value everywhere but in a password, whose value runs to the end."""
+def _check_value(key: str, value: str, *, last: bool) -> None:
+    """A comma ends a value everywhere but in a password that stands last, which runs to the end."""
     if not value:
         raise ValueError(f"{key} is empty")
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
         raise ValueError(f"{key} holds a control character")
-    if "," in value and key != "password":
+    if "," in value and not (last and key == "password"):
         raise ValueError(f"{key} holds a comma")
     if len(value.encode()) > MAX_VALUE:
         raise ValueError(f"{key} is longer than {MAX_VALUE} bytes")

@@ -1,0 +1,2 @@
+"""What initiators meet while LUNs are changed under their hands; run by
+script/measure-live-changes."""

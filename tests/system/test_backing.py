@@ -1,0 +1,424 @@
+"""What may stand behind a LUN: which paths, whose they are, and when they are busy."""
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.initiator import GOOD, Initiator, Result
+from tests.scsi import NOT_READY
+from tests.world import WIKI_TARGET, StorLever, image, wait_until
+
+OTHER_TARGET = "iqn.2014-09.com.example:other"
+BLOCK = bytes(range(256)) * 2
+
+
+@pytest.fixture
+def storlever(emptied: StorLever) -> StorLever:
+    return emptied
+
+
+@pytest.fixture
+def target(storlever: StorLever) -> str:
+    return storlever.add_target()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return image(tmp_path / "disk.img")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def loop(file: Path) -> Iterator[Path]:
+    """A block device. Taken down once no tgtd has it open any more."""
+    device = Path(run("losetup", "--find", "--show", file))
+    yield device
+    run("losetup", "--detach", device)
+    wait_until(lambda: not (Path("/sys/block") / device.name / "loop").exists())
+
+
+def post(storlever: StorLever, target: str, path: Path | str, **fields: Any) -> Any:
+    """Ask for LUN 2 and expect a refusal; the problem it is answered with."""
+    force = "?force=true" if fields.pop("force", False) else ""
+    body = {"lun": 2, "path": str(path), **fields}
+    response = storlever.api("POST", f"{target}/lun_list{force}", body)
+    assert response.status_code in (409, 422), response.text
+    storlever.api("GET", f"{target}/lun_list/2", expect=404)
+    assert "LUN: 2" not in storlever.show()
+    return response.json()
+
+
+# -- paths that are no backing store
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("missing", ".", "short", "pipe", "comma,x", "new\nline", "../up", "dangling", "loop"),
+        *("/dev/zero", "/dev/tty", "relative/path", ""),
+    ],
+    ids=repr,
+)
+def test_path_that_cannot_be_served_is_422_and_names_the_field(
+    storlever: StorLever, target: str, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "short").write_bytes(bytes(511))
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("comma,x", "comma", "new\nline"):
+        image(tmp_path / name, 1)
+    (tmp_path / "dangling").symlink_to(tmp_path / "missing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    image(tmp_path.with_name(tmp_path.name + "-up"), 1)
+    given = path if path in ("", "relative/path") or path.startswith("/") else f"{tmp_path}/{path}"
+    problem = post(storlever, target, given.replace("../up", f"../{tmp_path.name}-up"))
+    assert (problem["status"], problem["code"]) == (422, "invalid")
+    assert [fault["field"] for fault in problem["errors"]] == ["path"]
+
+
+def test_path_that_cannot_be_served_leaves_a_live_lun_as_it_is(
+    storlever: StorLever, target: str, file: Path, tmp_path: Path
+) -> None:
+    unit = storlever.add_lun(target, 1, file)
+    before = storlever.get(unit)
+    with Initiator(storlever.portal, WIKI_TARGET) as disk:
+        disk.ready()
+        assert disk.write(0, BLOCK).status == GOOD
+        for path in (tmp_path, tmp_path / "missing", tmp_path / "a,b", "/dev/zero"):
+            edit = {"path": str(path), "readonly": True}
+            storlever.api("PUT", unit, edit, expect=422)
+            assert disk.read(0, 1).data == BLOCK
+            assert disk.write(0, BLOCK).status == GOOD
+    assert storlever.get(unit) == before
+
+
+def test_path_with_blanks_and_letters_of_any_alphabet_is_served(
+    storlever: StorLever, target: str, tmp_path: Path
+) -> None:
+    path = image(tmp_path / "a b=c é 磁盘 ;$(x)'\".img", 1)
+    unit = storlever.add_lun(target, 1, path)
+    with Initiator(storlever.portal, WIKI_TARGET) as disk:
+        disk.ready()
+        assert disk.write(0, BLOCK).status == GOOD
+    assert path.read_bytes()[:512] == BLOCK
+    assert storlever.get(unit)["path"] == str(path)
+
+
+def test_own_state_is_never_served(storlever: StorLever, target: str) -> None:
+    for path in storlever.state.iterdir():
+        assert post(storlever, target, path)["status"] == 422
+
+
+# -- one backing store, several LUNs
+
+
+@pytest.mark.parametrize("name", ["same", "symlink", "hard link", "through a folder's symlink"])
+def test_backing_store_of_another_lun_is_409(
+    storlever: StorLever, target: str, file: Path, tmp_path: Path, name: str
+) -> None:
+    storlever.add_lun(target, 1, file)
+    other = {
+        "same": file,
+        "symlink": tmp_path / "symlink",
+        "hard link": tmp_path / "hardlink",
+        "through a folder's symlink": tmp_path / "folder" / file.name,
+    }[name]
+    if name == "symlink":
+        other.symlink_to(file)
+    elif name == "hard link":
+        other.hardlink_to(file)
+    elif name != "same":
+        other.parent.symlink_to(tmp_path)
+    second = storlever.add_target(OTHER_TARGET)
+    for place in (target, second):
+        problem = post(storlever, place, other, force=True)
+        assert (problem["status"], problem["code"]) == (409, "backing-store-in-use")
+        assert WIKI_TARGET in problem["detail"]
+        assert post(storlever, place, other, readonly=True)["status"] == 409
+
+
+def test_both_readonly_may_share(storlever: StorLever, target: str, file: Path) -> None:
+    units = [storlever.add_lun(target, lun, file, readonly=True) for lun in (1, 2)]
+    storlever.api("PUT", units[0], {"readonly": False}, expect=409)
+    assert storlever.get(units[0])["readonly"] is True
+    storlever.api("DELETE", units[1], expect=200)
+    storlever.api("PUT", units[0], {"readonly": False}, expect=200)
+
+
+def test_shared_luns_serve_the_same_data(storlever: StorLever, target: str, file: Path) -> None:
+    storlever.add_lun(target, 1, file)
+    second = storlever.add_target(OTHER_TARGET)
+    identity = {key: storlever.get(f"{target}/lun_list/1")[key] for key in ("scsi_id", "scsi_sn")}
+    unit = storlever.add_lun(second, 1, file, shared=True, **identity)
+    with (
+        Initiator(storlever.portal, WIKI_TARGET) as one,
+        Initiator(storlever.portal, OTHER_TARGET) as two,
+    ):
+        one.ready()
+        two.ready()
+        assert one.write(5, BLOCK).status == GOOD
+        assert two.read(5, 1).data == BLOCK
+        assert one.inquiry(0x80) == two.inquiry(0x80)
+    storlever.api("PUT", unit, {"shared": False}, expect=409)
+    assert storlever.get(unit)["shared"] is True
+
+
+def test_path_of_another_lun_cannot_be_moved_to(
+    storlever: StorLever, target: str, file: Path, tmp_path: Path
+) -> None:
+    storlever.add_lun(target, 1, file)
+    unit = storlever.add_lun(target, 2, image(tmp_path / "two.img", 1))
+    before = storlever.get(unit)
+    problem = storlever.api("PUT", unit, {"path": str(file)}, expect=409).json()
+    assert problem["code"] == "backing-store-in-use"
+    assert storlever.get(unit) == before
+    storlever.api("PUT", unit, {"path": str(file), "shared": True}, expect=200)
+
+
+def test_backing_store_is_free_again_once_its_lun_has_left_it(
+    storlever: StorLever, target: str, file: Path, tmp_path: Path
+) -> None:
+    unit = storlever.add_lun(target, 1, file)
+    storlever.api("PUT", unit, {"path": str(image(tmp_path / "new.img", 1))}, expect=200)
+    other = storlever.add_lun(target, 2, file)
+    storlever.api("DELETE", other, expect=200)
+    storlever.add_lun(target, 3, file)
+    storlever.api("DELETE", f"{target}?force=true", expect=200)
+    storlever.add_lun(storlever.add_target(OTHER_TARGET), 1, file)
+
+
+def test_offline_lun_keeps_its_backing_store_to_itself(
+    storlever: StorLever, target: str, file: Path
+) -> None:
+    storlever.add_lun(target, 1, file, online=False)
+    assert post(storlever, target, file)["code"] == "backing-store-in-use"
+
+
+def test_link_to_another_luns_file_put_in_place_while_offline_is_409(
+    storlever: StorLever, target: str, file: Path, tmp_path: Path
+) -> None:
+    other = image(tmp_path / "other.img", 1)
+    storlever.add_lun(target, 2, other)
+    unit = storlever.add_lun(target, 1, file, online=False)
+    file.unlink()
+    file.hardlink_to(other)
+    problem = storlever.api("PUT", unit, {"online": True}, expect=409).json()
+    assert problem["code"] == "backing-store-in-use"
+    with Initiator(storlever.portal, WIKI_TARGET) as disk:
+        assert disk.ready().sense == NOT_READY
+
+
+# -- block devices
+
+
+def test_block_device_is_served(storlever: StorLever, loop: Path, file: Path) -> None:
+    unit = storlever.add_lun(storlever.add_target(), 1, loop)
+    with Initiator(storlever.portal, WIKI_TARGET) as disk:
+        disk.ready()
+        assert disk.capacity() == (32768, 512)
+        assert disk.write(9, BLOCK).status == GOOD
+        flushed = disk.command(b"\x35" + bytes(9))
+        assert flushed.status == GOOD
+    assert storlever.get(unit)["size"] == 16 << 20
+    run("sync", file)
+    assert file.read_bytes()[9 * 512 :][:512] == BLOCK
+    remove_all(storlever)
+
+
+def test_block_device_that_grows_is_served_with_its_new_size(
+    storlever: StorLever, loop: Path, file: Path
+) -> None:
+    unit = storlever.add_lun(storlever.add_target(), 1, loop)
+    with Initiator(storlever.portal, WIKI_TARGET) as disk:
+        disk.ready()
+        os.truncate(file, 24 << 20)
+        run("losetup", "--set-capacity", loop)
+        storlever.api("PUT", unit, {"path": str(loop)}, expect=200)
+        assert disk.capacity() == (49152, 512)
+    assert storlever.get(unit)["size"] == 24 << 20
+    remove_all(storlever)
+
+
+def test_two_nodes_of_one_block_device_are_one_backing_store(
+    storlever: StorLever, loop: Path, tmp_path: Path
+) -> None:
+    target = storlever.add_target()
+    storlever.add_lun(target, 1, loop)
+    node = tmp_path / "node"
+    os.mknod(node, 0o600 | 0o060000, loop.stat().st_rdev)
+    assert post(storlever, target, node)["code"] == "backing-store-in-use"
+    remove_all(storlever)
+
+
+@contextlib.contextmanager
+def mounted(device: Path, where: Path) -> Iterator[Path]:
+    where.mkdir()
+    run("mount", device, where)
+    try:
+        yield where
+    finally:
+        run("umount", where)
+
+
+@contextlib.contextmanager
+def held(device: Path) -> Iterator[None]:
+    """As a RAID or a volume group holds its parts: opened exclusively."""
+    descriptor = os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("how", ["mounted", "held"])
+def test_block_device_in_use_is_409_unless_forced(
+    storlever: StorLever, loop: Path, tmp_path: Path, how: str
+) -> None:
+    target = storlever.add_target()
+    run("mkfs.ext4", "-q", loop)
+    with mounted(loop, tmp_path / "mnt") if how == "mounted" else held(loop):
+        problem = post(storlever, target, loop)
+        assert (problem["status"], problem["code"]) == (409, "backing-store-held")
+        assert how == "held" or str(tmp_path / "mnt") in problem["detail"]
+        body = {"lun": 1, "path": str(loop)}
+        storlever.api("POST", f"{target}/lun_list?force=true", body, expect=201)
+        with Initiator(storlever.portal, WIKI_TARGET) as disk:
+            assert disk.ready().status == GOOD
+        remove_all(storlever)
+    storlever.add_lun(storlever.add_target(), 1, loop)
+    remove_all(storlever)
+
+
+def test_block_device_mounted_while_its_lun_was_offline_is_409_unless_forced(
+    storlever: StorLever, loop: Path, tmp_path: Path
+) -> None:
+    unit = storlever.add_lun(storlever.add_target(), 1, loop)
+    storlever.api("PUT", unit, {"online": False}, expect=200)
+    run("mkfs.ext4", "-q", loop)
+    with mounted(loop, tmp_path / "mnt"), Initiator(storlever.portal, WIKI_TARGET) as disk:
+        problem = storlever.api("PUT", unit, {"online": True}, expect=409).json()
+        assert problem["code"] == "backing-store-held"
+        assert disk.ready().sense == NOT_READY
+        storlever.api("PUT", f"{unit}?force=true", {"online": True}, expect=200)
+        assert disk.ready().status == GOOD
+        storlever.api("PUT", unit, {"path": str(loop), "readonly": True}, expect=200)
+        remove_all(storlever)
+
+
+def remove_all(storlever: StorLever) -> None:
+    """So that nothing has a device open any more when it is taken down."""
+    for name in storlever.get("/target_list"):
+        storlever.api("DELETE", f"/target_list/{name}?force=true", expect=200)
+
+
+# -- commands in flight
+
+
+class Stuck:
+    """A file on a file system that can be frozen, so that a WRITE to it does not end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = image(folder / "disk.img", 8)
+        self.frozen = False
+
+    def freeze(self) -> None:
+        run("fsfreeze", "--freeze", self.folder)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        if self.frozen:
+            run("fsfreeze", "--unfreeze", self.folder)
+            self.frozen = False
+
+
+@pytest.fixture
+def stuck(loop: Path, tmp_path: Path) -> Iterator[Stuck]:
+    run("mkfs.ext4", "-q", loop)
+    with mounted(loop, tmp_path / "mnt") as folder:
+        disk = Stuck(folder)
+        try:
+            yield disk
+        finally:
+            disk.thaw()
+
+
+class Write(threading.Thread):
+    """One WRITE in flight; `result` once it is answered."""
+
+    def __init__(self, session: Initiator) -> None:
+        super().__init__(daemon=True)
+        self._session = session
+        self.result: Result | None = None
+
+    def run(self) -> None:
+        self.result = self._session.write(0, BLOCK)
+
+
+def in_flight(storlever: StorLever) -> bool:
+    """Whether tgtd has taken more bytes to write than it has written."""
+    lines = [line.split() for line in storlever.admin("stat", "target", "--tid", "1").splitlines()]
+    return any(line[1] == "1" and line[7] != line[9] for line in lines[1:] if len(line) > 9)
+
+
+def test_lun_with_a_command_in_flight_is_not_deleted(root: Path, stuck: Stuck) -> None:
+    service = StorLever(root)
+    try:
+        service.start()
+        unit = service.add_lun(service.add_target(), 1, stuck.file)
+        with Initiator(service.portal, WIKI_TARGET) as disk:
+            disk.ready()
+            stuck.freeze()
+            write = Write(disk)
+            write.start()
+            wait_until(lambda: in_flight(service))
+            problem = service.api("DELETE", unit, expect=409).json()
+            assert problem["code"] == "lun-busy"
+            assert service.get(unit)["state"] == "ready"
+            assert write.result is None
+            stuck.thaw()
+            write.join(10)
+            assert write.result is not None
+            assert write.result.status == GOOD
+            assert disk.read(0, 1).data == BLOCK
+            service.api("DELETE", unit, expect=200)
+    finally:
+        stuck.thaw()
+        service.close()
+
+
+def test_deletion_waits_for_a_command_in_flight(root: Path, stuck: Stuck) -> None:
+    service = StorLever(root)
+    try:
+        service.start()
+        unit = service.add_lun(service.add_target(), 1, stuck.file)
+        with Initiator(service.portal, WIKI_TARGET) as disk:
+            disk.ready()
+            stuck.freeze()
+            write = Write(disk)
+            write.start()
+            wait_until(lambda: in_flight(service))
+            thaw = threading.Timer(0.3, stuck.thaw)
+            thaw.start()
+            started = time.monotonic()
+            service.api("DELETE", unit, expect=200)
+            assert time.monotonic() - started >= 0.2
+            thaw.join(10)
+            write.join(10)
+            assert write.result is not None
+            assert write.result.status == GOOD
+    finally:
+        stuck.thaw()
+        service.close()
+    assert stuck.file.read_bytes()[:512] == BLOCK

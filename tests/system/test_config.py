@@ -1,0 +1,216 @@
+"""Settings: the same from flags, environment and TOML; what is not allowed is an error."""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from storlever import config
+from storlever.config import Settings
+from storlever.errors import ConfigError
+from tests.world import STORLEVER
+
+EVERYTHING = Settings(
+    listen=(config._listen("127.0.0.1:7000"), Path("/run/x.sock")),
+    state_dir=Path("/var/lib/x"),
+    tgtd="attach",
+    tgt_control_port=12,
+    tgt_io_threads=3,
+    portal=(config._portal("10.0.0.1:3260"), config._portal("[::1]:3261")),
+    log_format="json",
+)
+
+
+def load(
+    *flags: str, toml: str | None = None, folder: Path = Path("/"), **environment: str
+) -> Settings:
+    """`toml`: the content of a file in `folder` that --config names."""
+    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    config.add_flags(parser)
+    said = list(flags)
+    if toml is not None:
+        file = folder / "storlever.toml"
+        file.write_text(toml)
+        said += ["--config", str(file)]
+    return config.load(parser.parse_args(said), {"PATH": "/bin", **environment})
+
+
+def test_with_nothing_said_everything_is_on_loopback() -> None:
+    settings = load()
+    assert list(map(str, settings.listen)) == ["127.0.0.1:6543"]
+    assert list(map(str, settings.portal)) == ["127.0.0.1:3260"]
+    assert (settings.tgtd, settings.tgt_control_port) == ("auto", 0)
+
+
+def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
+    flags = (
+        *("--listen", "127.0.0.1:7000", "--listen", "unix:/run/x.sock"),
+        *("--state-dir", "/var/lib/x", "--tgtd", "attach", "--tgt-control-port", "12"),
+        *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
+        *("--log-format", "json"),
+    )
+    toml = """
+        listen = ["127.0.0.1:7000", "unix:/run/x.sock"]
+        state_dir = "/var/lib/x"
+        tgtd = "attach"
+        tgt-control-port = 12
+        tgt_io_threads = 3
+        portal = ["10.0.0.1:3260", "[::1]:3261"]
+        log_format = "json"
+    """
+    assert load(*flags) == EVERYTHING
+    assert load(toml=toml, folder=tmp_path) == EVERYTHING
+    assert (
+        load(
+            STORLEVER_LISTEN="127.0.0.1:7000 unix:/run/x.sock",
+            STORLEVER_STATE_DIR="/var/lib/x",
+            STORLEVER_TGTD="attach",
+            STORLEVER_TGT_CONTROL_PORT="12",
+            STORLEVER_TGT_IO_THREADS="3",
+            STORLEVER_PORTAL="10.0.0.1:3260 [::1]:3261",
+            STORLEVER_LOG_FORMAT="json",
+        )
+        == EVERYTHING
+    )
+
+
+def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    toml = "tgt_io_threads = 1\ntgt_control_port = 1\nportal = '10.0.0.1:1'\n"
+    settings = load(
+        *("--tgt-io-threads", "3", "--portal", "10.0.0.3:3"),
+        toml=toml,
+        folder=tmp_path,
+        STORLEVER_TGT_IO_THREADS="2",
+        STORLEVER_TGT_CONTROL_PORT="2",
+        STORLEVER_PORTAL="10.0.0.2:2",
+    )
+    assert (settings.tgt_io_threads, settings.tgt_control_port) == (3, 2)
+    assert list(map(str, settings.portal)) == ["10.0.0.3:3"]
+
+
+def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "named.toml"
+    file.write_text("tgt_control_port = 5")
+    assert load(STORLEVER_CONFIG=str(file)).tgt_control_port == 5
+
+
+def test_an_unknown_key_is_an_error_in_the_environment_and_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting STORLEVER_PORTALS in the environment"):
+        load(STORLEVER_PORTALS="127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"unknown setting STORLEVER_portal in the environment"):
+        load(STORLEVER_portal="127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"unknown setting portals in .*storlever\.toml"):
+        load(toml="portals = []", folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"unknown setting tgtd_ in"):
+        load(toml="[tgtd_]\nportal = 1", folder=tmp_path)
+
+
+def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program itself, which must end by itself."""
+    clean = {key: value for key, value in os.environ.items() if "STORLEVER" not in key}
+    return subprocess.run(
+        [STORLEVER, "serve", *flags],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_an_unknown_flag_is_an_error_and_so_is_a_shortened_one() -> None:
+    for flag in ("--portals", "--port", "--tgt-control"):
+        done = run(flag, "1")
+        assert done.returncode == 2
+        assert flag in done.stderr
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["0.0.0.0:6543", "[::]:6543", "192.168.1.15:6543", "[fe80::1]:6543", "example.com:6543"],
+)
+def test_listening_beyond_loopback_is_refused_because_authentication_comes_first(
+    tmp_path: Path, listen: str
+) -> None:
+    refused = pytest.raises(ConfigError, match="authentication comes first")
+    with refused:
+        load("--listen", listen)
+    with refused:
+        load(STORLEVER_LISTEN=listen)
+    with refused:
+        load(toml=f"listen = '{listen}'", folder=tmp_path)
+
+
+def test_the_program_says_so_and_ends_with_status_2(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    done = run("--listen", "0.0.0.0:6543", "--state-dir", str(state))
+    assert done.returncode == 2
+    assert done.stderr.startswith("storlever: --listen: only loopback addresses")
+    assert "authentication comes first" in done.stderr
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.255.1.2:1", "[::1]:1", "localhost:1"])
+def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
+    assert list(map(str, load("--listen", listen).listen)) == [listen]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "why"),
+    [
+        ("listen", "127.0.0.1", "HOST:PORT"),
+        ("listen", "127.0.0.1:0", "port"),
+        ("listen", "127.0.0.1:65536", "port"),
+        ("listen", "::1:80", "brackets"),
+        ("listen", "unix:relative", "HOST:PORT|port"),
+        ("portal", "example.com:3260", "numeric address"),
+        ("portal", "127.0.0.1:x", "port"),
+        ("portal", "127.0.0.1,portal=0.0.0.0:3260", "numeric address"),
+        ("tgtd", "maybe", "auto or own or attach"),
+        ("tgt_control_port", "-1", "0 to 32767"),
+        ("tgt_control_port", "32768", "0 to 32767"),
+        ("tgt_io_threads", "0", "1 to 128"),
+        ("tgt_io_threads", "many", "1 to 128"),
+        ("log_format", "xml", "text or json"),
+        ("state_dir", "", "empty"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_name_of_its_setting(
+    tmp_path: Path, name: str, bad: str, why: str
+) -> None:
+    flag = "--" + name.replace("_", "-")
+    variable = f"STORLEVER_{name.upper()}"
+    with pytest.raises(ConfigError, match=f"{flag}: .*({why})"):
+        load(f"{flag}={bad}")
+    with pytest.raises(ConfigError, match=f"{name} in .*toml: .*({why})"):
+        load(toml=f"{name} = '{bad}'", folder=tmp_path)
+    if bad:
+        with pytest.raises(ConfigError, match=f"{variable}: .*({why})"):
+            load(folder=tmp_path, **{variable: bad})
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "{x = 1}", "[]", "[['127.0.0.1:1']]"])
+def test_a_wrong_type_in_the_file_is_refused_with_the_name_of_its_setting(
+    tmp_path: Path, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"portal in .*toml: "):
+        load(toml=f"portal = {value}", folder=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"portal = ", b"\xff", b"portal = 1\nportal = 2"])
+def test_a_file_that_is_no_toml_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.toml"):
+        load("--config", str(file))
+
+
+def test_a_file_that_is_not_there_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        load("--config", str(tmp_path / "none.toml"))
+
+
+def test_a_value_said_twice_counts_once() -> None:
+    assert len(load("--portal", "127.0.0.1:1", "--portal", "127.0.0.1:1").portal) == 1

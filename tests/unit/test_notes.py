@@ -1,0 +1,106 @@
+"""Notes for the next life: the same cases on files and in memory, and files that are garbage."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storlever.notes import FileNotes, MemoryNotes
+from storlever.reconciler import Notes
+
+
+@pytest.fixture(params=["files", "memory"])
+def notes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Notes]:
+    if request.param == "memory":
+        yield MemoryNotes()
+        return
+    with closing(FileNotes(tmp_path)) as notes:
+        yield notes
+
+
+def test_at_first_nothing_is_noted(notes: Notes) -> None:
+    assert notes.settled() is None
+    assert notes.pending() == frozenset()
+
+
+def test_the_life_that_was_settled_is_the_last_one_said(notes: Notes) -> None:
+    notes.settle("Peer(pid=10, started=100)")
+    notes.settle("Peer(pid=9, started=1)")
+    notes.settle("Peer(pid=9, started=1)")
+    assert notes.settled() == "Peer(pid=9, started=1)"
+
+
+def test_names_are_pending_until_the_write_is_finished(notes: Notes) -> None:
+    names = frozenset({"iqn.2014-09.com.example:a,b", 'user "x"\n'})
+    notes.begin(names)
+    assert notes.pending() == names
+    notes.finish()
+    assert notes.pending() == frozenset()
+
+
+def test_a_write_replaces_the_names_of_the_one_before(notes: Notes) -> None:
+    notes.begin(frozenset({"a rather long name", "another one"}))
+    notes.begin(frozenset({"b"}))
+    assert notes.pending() == frozenset({"b"})
+
+
+def test_the_two_kinds_of_notes_do_not_mix(notes: Notes) -> None:
+    notes.settle("peer")
+    notes.begin(frozenset({"name"}))
+    notes.finish()
+    assert notes.settled() == "peer"
+
+
+# -- files alone
+
+
+def test_the_next_life_reads_what_the_last_one_noted(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as before:
+        before.settle("peer")
+        before.begin(frozenset({"one", "two"}))
+    with closing(FileNotes(tmp_path)) as after:
+        assert after.settled() == "peer"
+        assert after.pending() == frozenset({"one", "two"})
+
+
+def test_nobody_else_may_read_the_notes(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)):
+        assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+@given(st.lists(st.text(), unique=True), st.lists(st.text(), unique=True))
+def test_a_kill_between_write_and_cut_leaves_whole_notes(long: list[str], short: list[str]) -> None:
+    """The new line stands before the rest of the old one."""
+    with TemporaryDirectory() as folder, closing(FileNotes(Path(folder))) as notes:
+        file = Path(folder) / "pending"
+        notes.begin(frozenset(short))
+        line = file.read_bytes()
+        notes.begin(frozenset(long))
+        rest = file.read_bytes()[len(line) :]
+        file.write_bytes(line + rest)
+        assert notes.pending() == frozenset(short)
+
+
+@given(st.binary() | st.sampled_from((b"{}", b"1", b"null", b'"text"', b"[1, null]", b"[", b"NaN")))
+def test_garbage_is_never_an_error(garbage: bytes) -> None:
+    """A power cut may leave anything; whatever is read then, its type is right."""
+    with TemporaryDirectory() as folder:
+        for name in ("settled", "pending"):
+            (Path(folder) / name).write_bytes(garbage)
+        with closing(FileNotes(Path(folder))) as notes:
+            assert isinstance(notes.settled(), str | None)
+            assert all(isinstance(name, str) for name in notes.pending())
+            notes.begin(frozenset({"name"}))
+            notes.settle("peer")
+            assert (notes.pending(), notes.settled()) == (frozenset({"name"}), "peer")
+
+
+def test_garbage_names_nothing(tmp_path: Path) -> None:
+    for name in ("settled", "pending"):
+        (tmp_path / name).write_bytes(b"\0\0\0\0")
+    with closing(FileNotes(tmp_path)) as notes:
+        assert (notes.settled(), notes.pending()) == (None, frozenset())

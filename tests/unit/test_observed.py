@@ -1,0 +1,251 @@
+"""What is known of tgtd, moved along change by change, and what is never sent."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storlever.change import (
+    Admit,
+    BindIncoming,
+    BindOutgoing,
+    Change,
+    CreateAccount,
+    CreateTarget,
+    CreateUnit,
+    DeleteAccount,
+    DeleteTarget,
+    DeleteUnit,
+    Deny,
+    EndSessions,
+    SetReady,
+    UnbindIncoming,
+    UnbindOutgoing,
+    UpdateUnit,
+)
+from storlever.errors import Refused
+from storlever.model import (
+    Account,
+    Bindings,
+    LogicalUnit,
+    ObservedTarget,
+    ObservedUnit,
+    ScsiProduct,
+)
+from storlever.observed import Observed, rebound
+from tests.unit import strategies as some
+
+NAME, OTHER = "iqn.2014-09.com.example:one", "iqn.2014-09.com.example:two"
+UNIT = LogicalUnit(2, "/srv/a.img", "0123456789abcdef", "SN1", write_cache=False)
+SEEN = ObservedUnit.of(UNIT)
+BARE = ObservedTarget(NAME)
+
+
+def seen(**changes: object) -> ObservedTarget:
+    return replace(BARE, **changes)  # type: ignore[arg-type]
+
+
+def observed(target: ObservedTarget = BARE, discovery: Bindings | None = None) -> Observed:
+    """With another target beside the one, which no change may touch."""
+    targets = {NAME: target, OTHER: ObservedTarget(OTHER, acl=("ALL",))}
+    return Observed(targets, {"alice": "known", "bob": None}, discovery or Bindings())
+
+
+BEFORE = seen(
+    acl=("10.0.0.1", "ALL"),
+    bindings=Bindings(("guard", "alice"), "bob"),
+    units=(replace(SEEN, lun=1), SEEN),
+)
+
+OF_A_TARGET: list[tuple[ObservedTarget, Change, ObservedTarget]] = [
+    (BARE, Admit(NAME, "10.0.0.1"), seen(acl=("10.0.0.1",))),
+    (BEFORE, Deny(NAME, "10.0.0.1"), replace(BEFORE, acl=("ALL",))),
+    (BEFORE, EndSessions(NAME, True), BEFORE),
+    (BARE, SetReady(NAME, False), seen(ready=False)),
+    (seen(ready=False), SetReady(NAME, True), BARE),
+    (
+        BEFORE,
+        BindIncoming(NAME, "carol"),
+        replace(BEFORE, bindings=Bindings(("guard", "alice", "carol"), "bob")),
+    ),
+    (
+        BEFORE,
+        UnbindIncoming(NAME, "alice"),
+        replace(BEFORE, bindings=Bindings(("guard",), "bob")),
+    ),
+    (BARE, BindOutgoing(NAME, "bob"), seen(bindings=Bindings((), "bob"))),
+    (
+        BEFORE,
+        UnbindOutgoing(NAME, "bob"),
+        replace(BEFORE, bindings=Bindings(("guard", "alice"))),
+    ),
+    (BARE, CreateUnit(NAME, UNIT), seen(units=(SEEN,))),
+    (
+        seen(units=(replace(SEEN, lun=3),)),
+        CreateUnit(NAME, UNIT),
+        seen(units=(SEEN, replace(SEEN, lun=3))),
+    ),
+    (
+        BEFORE,
+        UpdateUnit(NAME, replace(UNIT, readonly=True), ("readonly",)),
+        replace(BEFORE, units=(replace(SEEN, lun=1), replace(SEEN, readonly=True))),
+    ),
+    (BEFORE, DeleteUnit(NAME, 1), replace(BEFORE, units=(SEEN,))),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"), OF_A_TARGET, ids=lambda case: type(case).__name__
+)
+def test_a_change_of_a_target_moves_that_target_only(
+    before: ObservedTarget, change: Change, after: ObservedTarget
+) -> None:
+    known = observed(before)
+    known.apply(change)
+    assert known == observed(after)
+
+
+def test_a_new_target_is_ready_and_admits_nobody() -> None:
+    known = Observed()
+    known.apply(CreateTarget(NAME))
+    assert known.targets == {NAME: ObservedTarget(NAME, ready=True, acl=())}
+
+
+def test_a_target_that_is_deleted_is_known_no_more() -> None:
+    known = observed()
+    known.apply(DeleteTarget(NAME))
+    assert list(known.targets) == [OTHER]
+
+
+def test_accounts_come_with_their_secret_and_go() -> None:
+    known = Observed()
+    known.apply(CreateAccount(Account("alice", "her secret")))
+    assert known.accounts == {"alice": "her secret"}
+    known.apply(DeleteAccount("alice"))
+    assert known.accounts == {}
+
+
+def test_bindings_without_a_target_are_those_of_discovery() -> None:
+    known = observed()
+    for change in (BindIncoming(None, "alice"), BindOutgoing(None, "bob")):
+        known.apply(change)
+    assert known == observed(discovery=Bindings(("alice",), "bob"))
+    for undo in (UnbindOutgoing(None, "bob"), UnbindIncoming(None, "alice")):
+        known.apply(undo)
+    assert known == observed()
+
+
+# -- what would kill tgtd
+
+
+@given(st.lists(st.sampled_from("abcd"), unique=True).map(tuple), st.sampled_from("abcd"))
+def test_only_the_last_slot_is_ever_unbound(slots: tuple[str, ...], name: str) -> None:
+    """tgtd dies of a hole in the slots."""
+    known = observed(seen(bindings=Bindings(slots)))
+    change = UnbindIncoming(NAME, name)
+    if slots[-1:] == (name,):
+        known.check(change)
+        assert rebound(Bindings(slots), change) == Bindings(slots[:-1])
+        return
+    with pytest.raises(Refused) as caught:
+        known.check(change)
+    assert caught.value.drift
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        Observed({NAME: seen(bindings=Bindings(("guard", "alice", "bob")))}),
+        Observed({NAME: seen(bindings=Bindings((), "alice"))}),
+        Observed(discovery=Bindings(("guard", "alice"))),
+        Observed(discovery=Bindings((), "alice")),
+    ],
+    ids=["a target's user", "its outgoing user", "a user of discovery", "its outgoing user too"],
+)
+def test_an_account_that_is_bound_anywhere_is_never_deleted(bound: Observed) -> None:
+    """tgtd would unbind it everywhere, and leave a hole."""
+    bound.accounts["alice"] = bound.accounts["carol"] = None
+    with pytest.raises(Refused):
+        bound.check(DeleteAccount("alice"))
+    bound.check(DeleteAccount("carol"))
+
+
+@pytest.mark.parametrize(
+    "change", [change for _, change, _ in OF_A_TARGET if not isinstance(change, UnbindIncoming)]
+)
+def test_other_changes_are_none_of_the_check(change: Change) -> None:
+    observed(BEFORE).check(change)
+
+
+# -- what is not known
+
+
+def test_an_update_is_in_doubt_until_it_is_in_force() -> None:
+    """tgtd may take part of it before it refuses the rest."""
+    known = observed(BEFORE)
+    known.doubt(UpdateUnit(NAME, UNIT, ("readonly", "write_cache")))
+    doubtful = replace(SEEN, readonly=None, write_cache=None)
+    assert known == observed(replace(BEFORE, units=(replace(SEEN, lun=1), doubtful)))
+
+
+@pytest.mark.parametrize(
+    "change", [change for _, change, _ in OF_A_TARGET if not isinstance(change, UpdateUnit)]
+)
+def test_nothing_but_an_update_is_in_doubt(change: Change) -> None:
+    known = observed(BEFORE)
+    known.doubt(change)
+    assert known == observed(BEFORE)
+
+
+PRODUCT = ScsiProduct("ACME", "Disk", "1.0")
+UNTOLD = replace(SEEN, write_cache=None, product=None)
+"""A unit as `show` tells of it: neither the write cache nor the product."""
+
+
+def told() -> Observed:
+    return Observed({NAME: seen(units=(UNTOLD,))}, {"alice": None, "bob": None})
+
+
+def known_before() -> Observed:
+    unit = replace(SEEN, write_cache=False, product=PRODUCT)
+    return Observed({NAME: seen(units=(unit,))}, {"alice": "her secret", "gone": "x"})
+
+
+def test_what_tgtd_does_not_tell_is_learned_from_before() -> None:
+    fresh = told()
+    fresh.learn(known_before())
+    assert fresh.accounts == {"alice": "her secret", "bob": None}
+    assert fresh.targets[NAME].units == (replace(UNTOLD, write_cache=False, product=PRODUCT),)
+
+
+def test_what_is_in_doubt_is_not_learned() -> None:
+    fresh = told()
+    fresh.learn(known_before(), except_for=(NAME, "alice"))
+    assert fresh == told()
+
+
+def test_what_tgtd_does_tell_is_believed() -> None:
+    """The path above all: None is an answer there, not a lack of one."""
+    fresh = told()
+    unit = replace(UNTOLD, readonly=True, backing_path=None)
+    fresh.targets[NAME] = seen(units=(unit,))
+    fresh.learn(known_before())
+    learned = fresh.targets[NAME].units[0]
+    assert (learned.readonly, learned.backing_path) == (True, None)
+
+
+def test_a_unit_that_is_new_has_nothing_to_be_learned() -> None:
+    fresh = told()
+    fresh.targets[NAME] = seen(units=(replace(UNTOLD, lun=9),))
+    fresh.learn(known_before())
+    assert fresh.targets[NAME].units == (replace(UNTOLD, lun=9),)
+
+
+@given(some.units(), st.sets(st.sampled_from([item.name for item in fields(ObservedUnit)][1:])))
+def test_an_update_in_force_leaves_no_doubt(unit: LogicalUnit, doubtful: set[str]) -> None:
+    update = UpdateUnit(NAME, unit, tuple(doubtful))
+    known = observed(seen(units=(ObservedUnit.of(unit),)))
+    known.doubt(update)
+    known.apply(update)
+    assert known.targets[NAME].units == (ObservedUnit.of(unit),)

@@ -1,0 +1,439 @@
+"""tgtd's text, read: real samples, forged ones, and garbage."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from storlever.model import BackingType, Bindings, DeviceType, ObservedTarget, ObservedUnit, Session
+from storlever.tgtd import show
+from storlever.tgtd.show import Forged, Nexus
+
+ONE, TWO = "iqn.2014-09.com.example:t1", "iqn.2014-09.com.example:t2"
+IDS = {ONE: 1, TWO: 2}
+
+SAMPLE = """\
+Target 1: iqn.2014-09.com.example:t1
+    System information:
+        Driver: iscsi
+        State: ready
+        Nop interval: 1
+        Nop count: 3
+    I_T nexus information:
+        I_T nexus: 2
+            Initiator: iqn.2014-09.com.example:client1 alias: host-a
+            Connection: 0
+                IP Address: 127.0.0.1
+    LUN information:
+        LUN: 0
+            Type: controller
+            SCSI ID: IET     00010000
+            SCSI SN: beaf10
+            Size: 0 MB, Block size: 1
+            Online: Yes
+            Removable media: No
+            Prevent removal: No
+            Readonly: No
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: null
+            Backing store path: None
+            Backing store flags: 
+        LUN: 1
+            Type: disk
+            SCSI ID: IET     00010001
+            SCSI SN: beaf11
+            Size: 67 MB, Block size: 512
+            Online: Yes
+            Removable media: No
+            Prevent removal: No
+            Readonly: No
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: rdwr
+            Backing store path: /x/a b: c.img
+            Backing store flags: sync:direct 
+        LUN: 12
+            Type: cd/dvd
+            SCSI ID: IET     0001000c
+            SCSI SN: beaf112
+            Size: 0 MB, Block size: 1
+            Online: No
+            Removable media: Yes
+            Prevent removal: No
+            Readonly: Yes
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: mmc
+            Backing store path: None
+            Backing store flags: 
+    Account information:
+        storlever.guard
+        u1
+        o1 (outgoing)
+    ACL information:
+        127.0.0.1
+        iqn.2014-09.com.example:client1
+Target 2: iqn.2014-09.com.example:t2
+    System information:
+        Driver: iscsi
+        State: offline
+    I_T nexus information:
+    LUN information:
+        LUN: 0
+            Type: controller
+            SCSI ID: IET     00020000
+            SCSI SN: beaf20
+            Size: 0 MB, Block size: 1
+            Online: Yes
+            Removable media: No
+            Prevent removal: No
+            Readonly: No
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: null
+            Backing store path: None
+            Backing store flags: 
+    Account information:
+    ACL information:
+"""  # noqa: W291  the blanks are tgtd's
+
+DISK = ObservedUnit(
+    lun=1,
+    device_type=DeviceType.DISK,
+    backing_type=BackingType.RDWR,
+    backing_path="/x/a b: c.img",
+    scsi_id="IET     00010001",
+    serial_number="beaf11",
+    readonly=False,
+    online=True,
+)
+CD = ObservedUnit(
+    lun=12,
+    device_type=DeviceType.CD,
+    backing_type=BackingType.RDWR,
+    backing_path=None,
+    scsi_id="IET     0001000c",
+    serial_number="beaf112",
+    readonly=True,
+    online=False,
+)
+FIRST = ObservedTarget(
+    ONE,
+    ready=True,
+    acl=("127.0.0.1", "iqn.2014-09.com.example:client1"),
+    bindings=Bindings(("storlever.guard", "u1"), "o1"),
+    units=(DISK, CD),
+)
+SECOND = ObservedTarget(TWO, ready=False)
+BOTH = {ONE: (FIRST, {0: 0, 1: 67, 12: 0}), TWO: (SECOND, {0: 0})}
+
+
+def changed(*pairs: tuple[str, str]) -> str:
+    """The sample with each first text, which occurs in it once, replaced by the second."""
+    text = SAMPLE
+    for old, new in pairs:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return text
+
+
+# -- what tgtd really prints
+
+
+def test_everything_of_every_target_is_read() -> None:
+    assert show.targets(SAMPLE, IDS) == BOTH
+
+
+def test_a_target_that_is_not_listed_is_not_made_up() -> None:
+    """Its header is text like any other, and its lines belong to the target before it."""
+    assert show.targets(SAMPLE, {TWO: 2}) == {TWO: BOTH[TWO]}
+    assert show.targets(SAMPLE, {**IDS, "iqn.2014-09.com.example:gone": 3}) == BOTH
+    assert show.targets(SAMPLE, {ONE: 7, TWO: 2}) == {TWO: BOTH[TWO]}
+
+
+def test_no_target_is_no_text() -> None:
+    assert show.targets("", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("online", "removable", "meaning"),
+    [("Yes", "No", True), ("No", "Yes", False), ("Yes", "Yes", None), ("No", "No", None)],
+)
+def test_a_disk_is_offline_when_its_medium_is_out(
+    online: str, removable: str, meaning: bool | None
+) -> None:
+    """Any other mix is one we never make, and unknown so that it is put right."""
+    before, unit, after = SAMPLE.partition("            Type: disk")
+    after = after.replace("Online: Yes", f"Online: {online}", 1)
+    after = after.replace("Removable media: No", f"Removable media: {removable}", 1)
+    text = before + unit + after
+    seen, _ = show.targets(text, IDS)[ONE]
+    disk = seen.unit(1)
+    assert disk is not None
+    assert disk.online is meaning
+
+
+@pytest.mark.parametrize(
+    ("word", "device"),
+    [
+        ("disk", DeviceType.DISK),
+        ("tape", DeviceType.TAPE),
+        ("cd/dvd", DeviceType.CD),
+        ("changer", DeviceType.CHANGER),
+        ("passthrough", DeviceType.PASSTHROUGH),
+        ("osd", None),
+        ("", None),
+    ],
+)
+def test_device_types_have_tgtds_words(word: str, device: DeviceType | None) -> None:
+    text = changed(("            Type: disk\n", f"            Type: {word}\n"))
+    unit = show.targets(text, IDS)[ONE][0].unit(1)
+    assert unit is not None
+    assert unit.device_type is device
+
+
+def test_what_tgtd_does_not_tell_is_unknown() -> None:
+    """A unit of which only the number is left."""
+    start, end = SAMPLE.index("            Type: disk"), SAMPLE.index("        LUN: 12")
+    unit = show.targets(SAMPLE[:start] + SAMPLE[end:], IDS)[ONE][0].unit(1)
+    assert unit == ObservedUnit(1, *[None] * 7)
+
+
+def test_target_numbers_are_those_of_the_driver() -> None:
+    text = (
+        "iscsi: ready\n    iscsi:\n        Target 1: iqn.2014-09.com.example:t1\n"
+        "        Target -7: iqn.2014-09.com.example:t2\niser: error\n"
+    )
+    assert show.target_ids(text) == {ONE: 1, TWO: -7}
+    assert show.target_ids("iscsi: ready\niser: error\n") == {}
+
+
+def test_discovery_accounts_are_those_of_the_system() -> None:
+    before = "System:\n    State: ready\n    debug: off\nDevice types:\n    disk\n"
+    accounts = "    Account information:\n\n    storlever.guard\n    d1\n    do (outgoing)\n"
+    after = "iSNS:\n    iSNS=Off\n    iSNSServerIP=\n"
+    assert show.discovery(before + accounts + after) == Bindings(("storlever.guard", "d1"), "do")
+    assert show.discovery(before + after) == Bindings()
+    assert show.discovery("") == Bindings()
+
+
+def test_accounts_are_listed_one_a_line() -> None:
+    assert show.accounts("Account list:\n    u2\n    u1\n") == ("u2", "u1")
+    assert show.accounts("") == ()
+
+
+def test_portals_are_listed_with_their_group_left_out() -> None:
+    text = "Portal: 127.0.0.1:3260,1\nPortal: [::1]:3260,1\n"
+    assert show.portals(text) == {"127.0.0.1:3260", "[::1]:3260"}
+
+
+# -- what an initiator can make of it: it chooses its name and its alias, newlines and all
+
+FORGED_UNIT = "        LUN: 1\n            Type: tape\n            Readonly: Yes\n"
+PIECES = (
+    "\n",
+    "        I_T nexus: 9\n",
+    "Target 1: iqn.2014-09.com.example:t1\n",
+    "Target 2: iqn.2014-09.com.example:t2\n",
+    "Target 3: iqn.2014-09.com.example:t3\n",
+    "    System information:\n",
+    "        State: offline\n",
+    "    LUN information:\n",
+    FORGED_UNIT,
+    "    Account information:\n",
+    "        evil\n",
+    "        evil (outgoing)\n",
+    "    ACL information:\n",
+    "        ALL\n",
+    "x",
+)
+NAMES = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=20)
+REAL_NEXUS = """\
+            Initiator: iqn.2014-09.com.example:client1 alias: host-a
+            Connection: 0
+                IP Address: 127.0.0.1
+"""
+
+
+def with_nexus(name: str, alias: str, room: int = 1023) -> str:
+    """The sample with an initiator of this name; tgtd cuts what it says of a session."""
+    said = f"            Initiator: {name} alias: {alias}\n            Connection: 0\n"
+    return changed((REAL_NEXUS, f"{said}                IP Address: 127.0.0.1\n"[:room]))
+
+
+@given(name=NAMES, alias=NAMES, room=st.just(1023) | st.integers(30, 200))
+@example(name="x\nTarget 2: iqn.2014-09.com.example:t2\n", alias="", room=1023)
+@example(name="x\n    LUN information:\n" + FORGED_UNIT, alias="none", room=1023)
+@example(name="x\n    ACL information:\n        ALL\n", alias="none", room=1023)
+@example(name="x\n    Account information:\n        evil\n", alias="none", room=1023)
+@example(name="x" * 1100, alias="none", room=1023)
+@settings(max_examples=200)
+def test_no_name_changes_what_is_read(name: str, alias: str, room: int) -> None:
+    """Either the truth is read, or the text is seen to be forged."""
+    try:
+        found = show.targets(with_nexus(name, alias, room), IDS)
+    except Forged:
+        return
+    assert found == BOTH
+
+
+@pytest.mark.parametrize("header", ["Target 1: " + ONE, "Target 2: " + TWO])
+def test_a_forged_header_makes_the_text_worthless(header: str) -> None:
+    with pytest.raises(Forged, match="listed twice"):
+        show.targets(with_nexus(f"x\n{header}\n", "y"), IDS)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "    LUN information:\n" + FORGED_UNIT,
+        "    Account information:\n        evil\n",
+        "    ACL information:\n        ALL\n",
+        "    System information:\n        Driver: iscsi\n        State: offline\n",
+        "Target 3: iqn.2014-09.com.example:t3\n    ACL information:\n        ALL\n",
+    ],
+    ids=["LUNs", "accounts", "ACL", "state", "a target that is not"],
+)
+def test_a_forged_section_is_not_the_one_that_counts(section: str) -> None:
+    assert show.targets(with_nexus(f"x\n{section}", "y"), IDS) == BOTH
+
+
+def test_the_title_after_a_name_that_was_cut_is_found() -> None:
+    """tgtd cuts the newline too, so the title ends the line of the name."""
+    text = with_nexus("x" * 2000, "y")
+    assert "xxx    LUN information:\n" in text
+    assert show.targets(text, IDS) == BOTH
+
+
+def test_a_target_that_lacks_a_section_is_forged() -> None:
+    with pytest.raises(Forged, match="ACL information"):
+        show.targets(SAMPLE[: SAMPLE.rindex("    ACL information")], IDS)
+
+
+# -- connections
+
+
+@dataclass(frozen=True)
+class Connection:
+    """As tgtd prints it."""
+
+    sid: int
+    cid: int
+    name: str = "iqn.2014-09.com.example:client1"
+    address: str = "IP Address: 127.0.0.1"
+
+    def __str__(self) -> str:
+        return (
+            f"Session: {self.sid}\n    Connection: {self.cid}\n        Initiator: {self.name}\n"
+            f"        {self.address}\n"
+        )
+
+
+def listed(connections: Sequence[Connection]) -> str:
+    return "".join(map(str, connections))
+
+
+def test_every_connection_of_every_session_is_read() -> None:
+    text = listed((Connection(2, 0), Connection(2, 1, address="IP Address: ::1"), Connection(1, 0)))
+    client = "iqn.2014-09.com.example:client1"
+    assert show.nexuses(text) == (
+        Nexus(Session(client, "127.0.0.1", 2), 0),
+        Nexus(Session(client, "::1", 2), 1),
+        Nexus(Session(client, "127.0.0.1", 1), 0),
+    )
+    assert show.nexuses("") == ()
+
+
+@pytest.mark.parametrize("address", ["", "RDMA IP Address: 127.0.0.1"])
+def test_a_connection_without_the_usual_address_does_not_swallow_the_next(address: str) -> None:
+    """tgtd prints a blank one when the peer is gone already, and another one for iSER."""
+    text = listed((Connection(1, 0, address=address), Connection(2, 0)))
+    found = show.nexuses(text)
+    assert [(nexus.session.sid, nexus.cid) for nexus in found] == [(1, 0), (2, 0)]
+    assert found[0].session.address in ("", "127.0.0.1")
+
+
+FORGED_LINES = (
+    "\n",
+    "\nSession: 7\n",
+    "    Connection: 0\n",
+    "        Initiator: x",
+    "\n        IP Address: 10.0.0.1",
+    "\n        IP Address: 10.0.0.1\nSession: 7\n    Connection: 0\n        Initiator: x",
+    "\n        ",
+    "x",
+)
+CONNECTIONS = st.builds(
+    Connection,
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.lists(st.sampled_from(FORGED_LINES), max_size=6).map("".join) | st.text(max_size=20),
+    st.sampled_from(("IP Address: 127.0.0.1", "")),
+)
+
+
+@given(st.lists(CONNECTIONS, max_size=4))
+def test_a_name_cannot_hide_a_connection(connections: list[Connection]) -> None:
+    """It can make some up; closing those finds nothing."""
+    found = {(nexus.session.sid, nexus.cid) for nexus in show.nexuses(listed(connections))}
+    assert {(each.sid, each.cid) for each in connections} <= found
+
+
+@given(st.lists(CONNECTIONS, max_size=4))
+def test_names_and_addresses_are_printable(connections: list[Connection]) -> None:
+    for nexus in show.nexuses(listed(connections)):
+        assert nexus.session.initiator_name.isprintable()
+        assert nexus.session.address.isprintable()
+
+
+# -- garbage
+
+
+def _all(text: str) -> None:
+    for read in (show.target_ids, show.discovery, show.accounts, show.portals, show.nexuses):
+        read(text)
+    show.targets(text, IDS)
+
+
+LINES = (
+    *dict.fromkeys(SAMPLE.splitlines()),
+    "Session: 1",
+    "    Connection: 0",
+    "        Initiator: x",
+    "        IP Address: 127.0.0.1",
+    "        Target 1: x",
+    "Portal: 127.0.0.1:3260,1",
+    "        LUN: x",
+    "        LUN: ²",
+    "            Size: MB",
+    "            :",
+)
+
+
+@given(st.lists(st.sampled_from(LINES) | st.text(max_size=20), max_size=30).map("\n".join))
+@example("        LUN: " + "9" * 5000)
+@example("Target 1: " + ONE + SAMPLE.partition(ONE)[2].replace("LUN: 12", "LUN: " + "9" * 5000))
+@example("Session: " + "9" * 5000 + "\n    Connection: 0\n        Initiator: x\n        x")
+@example("        Target " + "9" * 5000 + ": x")
+def test_garbage_is_nothing_worse_than_forged(text: str) -> None:
+    try:
+        _all(text)
+    except Forged:
+        return
+
+
+SPOILERS: tuple[Callable[[str], str], ...] = (str.upper, str.strip, lambda _: "", lambda x: x * 2)
+
+
+@given(st.integers(0, SAMPLE.partition("Target 2")[0].count("\n") - 1), st.sampled_from(SPOILERS))
+def test_a_spoilt_line_is_the_trouble_of_its_target(at: int, spoil: Callable[[str], str]) -> None:
+    lines = SAMPLE.splitlines()
+    lines[at] = spoil(lines[at])
+    try:
+        found = show.targets("\n".join(lines), IDS)
+    except Forged:
+        return
+    assert found[TWO] == BOTH[TWO]

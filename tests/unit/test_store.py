@@ -1,0 +1,387 @@
+"""The state file: what is written comes back, what cannot be trusted is never taken for empty."""
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from storlever.errors import StateUnusable, StoreFailed
+from storlever.inventory import Direction, Edit, Inventory
+from storlever.model import Account, DiscoveryAuth, LogicalUnit, Target
+from storlever.store import APPLICATION_ID, MIGRATIONS, PRAGMAS, TABLES, MemoryStore, SqliteStore
+from tests.unit import strategies as some
+
+ONE, TWO = "iqn.2014-09.com.example:one", "iqn.2014-09.com.example:two"
+ALICE = Account("alice", "alice's secret")
+UNIT = LogicalUnit(1, "/srv/a.img", "0123456789abcdef", "SN1")
+FULL = Inventory.of(
+    [Target(ONE, incoming=("alice",), units=(UNIT,)), Target(TWO, online=False)],
+    [ALICE],
+    DiscoveryAuth("alice"),
+)
+
+
+def whole(inventory: Inventory) -> Edit:
+    """The edit that makes an empty inventory this one."""
+    return Edit(dict(inventory.targets), dict(inventory.accounts), inventory.discovery)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def loaded(path: Path) -> Inventory:
+    with opened(path) as store:
+        return store.load()
+
+
+def written(path: Path, inventory: Inventory = FULL) -> Path:
+    with opened(path) as store:
+        store.commit(whole(inventory))
+    return path
+
+
+def rows(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """(table, name) -> (document, digest), with other eyes than the store's."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {
+            (table, name): (document, digest)
+            for table in TABLES
+            for name, document, digest in connection.execute(f"SELECT * FROM {table}")  # noqa: S608
+        }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+# -- what is written comes back
+
+
+@given(some.inventories())
+@settings(max_examples=40)
+def test_any_inventory_comes_back_as_it_was(inventory: Inventory) -> None:
+    with TemporaryDirectory() as folder:
+        path = written(Path(folder) / "state.db", inventory)
+        assert loaded(path) == inventory
+
+
+@given(some.inventories(most=3), some.inventories(most=3))
+@settings(max_examples=25)
+def test_any_edit_leads_to_the_inventory_after_it(old: Inventory, new: Inventory) -> None:
+    """Also on the twin in memory, which makes the same promises."""
+    edit = Edit(
+        {**dict.fromkeys(old.targets), **new.targets},
+        {**dict.fromkeys(old.accounts), **new.accounts},
+        new.discovery,
+    )
+    memory = MemoryStore(old)
+    memory.commit(edit)
+    assert memory.load() == new == old.after(edit)
+    with TemporaryDirectory() as folder:
+        path = written(Path(folder) / "state.db", old)
+        with opened(path) as store:
+            store.commit(edit)
+        assert loaded(path) == new
+
+
+def test_a_new_file_is_an_empty_inventory(path: Path) -> None:
+    assert loaded(path) == Inventory() == MemoryStore().load()
+
+
+def test_a_commit_is_there_without_a_clean_end(path: Path) -> None:
+    """As after a kill: nobody closes the store, and another process reads its files."""
+    script = (
+        "import os, sys; from pathlib import Path; from storlever.store import SqliteStore; "
+        "store = SqliteStore(Path(sys.argv[1])); "
+        f"store.commit(store.load().add_target({ONE!r})); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert loaded(path) == Inventory.of([Target(ONE)], [], DiscoveryAuth())
+
+
+@pytest.mark.parametrize(
+    ("edit", "touched"),
+    [
+        (lambda old: old.edit_target(TWO, online=True), {("target", TWO)}),
+        (lambda old: old.remove_unit(ONE, 1), {("target", ONE)}),
+        (
+            lambda old: old.add_user(TWO, Direction.INCOMING, Account("bob", "bob's secret")),
+            {("target", TWO), ("account", "bob")},
+        ),
+        (
+            lambda old: old.set_secret(
+                ONE, Direction.INCOMING, Account("alice", "changed"), everywhere=True
+            ),
+            {("account", "alice")},
+        ),
+        (lambda old: old.set_discovery({Direction.INCOMING: None}), {("setting", "discovery")}),
+        (lambda old: old.remove_target(ONE), {("target", ONE)}),
+    ],
+    ids=["a target", "a LUN", "a user", "a password", "discovery", "a removal"],
+)
+def test_a_commit_touches_the_rows_of_its_edit_and_no_others(
+    path: Path, edit: Callable[[Inventory], Edit], touched: set[tuple[str, str]]
+) -> None:
+    """So that a write costs the same whatever else there is. Told by a mark left in every row."""
+    written(path)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in TABLES:
+            connection.execute(f"UPDATE {table} SET digest = 'mark'")  # noqa: S608
+        connection.commit()
+    with opened(path) as store:
+        store.commit(edit(FULL))
+    after = rows(path)
+    marked = {key for key, (_, digest) in after.items() if digest == "mark"}
+    everything = {("target", ONE), ("target", TWO), ("account", "alice"), ("setting", "discovery")}
+    assert marked == everything - touched
+    assert after.keys() - everything <= touched
+
+
+# -- how it is kept
+
+
+def test_the_pragmas_are_in_force(path: Path) -> None:
+    """One connection, one fsync a commit: asked of the very connection that commits."""
+    with opened(path) as store:
+        for name, value in PRAGMAS.items():
+            found = store._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            assert found == value, name
+    assert PRAGMAS == {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+
+
+def test_the_file_says_whose_it_is_and_of_which_schema(path: Path) -> None:
+    written(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+
+
+def test_nobody_else_may_read_a_file_of_the_store(path: Path) -> None:
+    """Secrets stand in them; -wal is there while the store is open."""
+    with opened(path) as store:
+        store.commit(whole(FULL))
+        files = list(path.parent.iterdir())
+        assert {path, path.with_name("state.db-wal")} <= set(files)
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_half_made_file_of_an_earlier_start_is_no_obstacle(path: Path) -> None:
+    draft = path.with_name("state.db.new")
+    draft.write_bytes(b"half")
+    assert loaded(path) == Inventory()
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize("separate", [False, True], ids=["here", "another process"])
+def test_a_second_opener_is_refused(path: Path, separate: bool) -> None:
+    with opened(path) as store:
+        store.commit(whole(FULL))
+        if separate:
+            script = (
+                "import sys; from pathlib import Path; from storlever.store import SqliteStore; "
+                "SqliteStore(Path(sys.argv[1]))"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+            )
+            assert "StateUnusable" in done.stderr
+            assert "in use by another program" in done.stderr
+        else:
+            with pytest.raises(StateUnusable, match="in use by another program"):
+                SqliteStore(path)
+        assert store.load() == FULL
+
+
+# -- what cannot be trusted
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _foreign(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE target (name)")
+
+
+def _newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+
+
+def _without_account(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM account")
+        connection.commit()
+
+
+def _edited(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE target SET document = replace(document, 'a.img', 'b.img')")
+        connection.commit()
+
+
+def _renamed(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE account SET name = 'alicf'")
+        connection.commit()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "zero length": (lambda path: path.write_bytes(b""), "not StorLever's"),
+    "garbage": (lambda path: path.write_bytes(b"garbage" * 1000), "not a database"),
+    "text": (lambda path: path.write_bytes(b'{"targets": []}'), "not a database"),
+    "truncated": (_truncated, "."),
+    "foreign": (_foreign, "not StorLever's"),
+    "newer": (_newer, f"schema {len(MIGRATIONS) + 1}"),
+    "a row that went": (_without_account, "alice"),
+    "a row edited by hand": (_edited, "not as written"),
+    "a row renamed": (_renamed, "not as written"),
+    "a folder": (_folder, "."),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path, damage: str) -> None:
+    spoil, why = DAMAGES[damage]
+    spoil(written(path))
+    before = None if path.is_dir() else path.read_bytes()
+    with pytest.raises(StateUnusable, match=why):
+        loaded(path)
+    if before is not None:
+        assert path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole state file, to be read only."""
+    return written(tmp_path_factory.mktemp("store") / "state.db")
+
+
+@given(at=st.integers(0, 2**20), mask=st.integers(1, 255))
+@example(at=18, mask=1)
+@example(at=60, mask=0x80)
+@example(at=63, mask=1)
+@example(at=71, mask=1)
+@example(at=7569, mask=0x80)
+def test_a_flipped_byte_is_noticed_or_does_not_matter(image: Path, at: int, mask: int) -> None:
+    spoilt = bytearray(image.read_bytes())
+    spoilt[at % len(spoilt)] ^= mask
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.db"
+        path.write_bytes(spoilt)
+        try:
+            found = loaded(path)
+        except StateUnusable:
+            return
+        assert found == FULL
+
+
+@given(length=st.integers(0, 2**20))
+@settings(max_examples=40)
+def test_a_cut_file_is_always_noticed(image: Path, length: int) -> None:
+    content = image.read_bytes()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.db"
+        path.write_bytes(content[: length % len(content)])
+        with pytest.raises(StateUnusable):
+            loaded(path)
+
+
+def test_a_file_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateUnusable):
+        SqliteStore(tmp_path / "gone" / "state.db")
+    (tmp_path / "file").touch()
+    with pytest.raises(StateUnusable):
+        SqliteStore(tmp_path / "file" / "state.db")
+
+
+# -- commits that fail
+
+
+def _trap(path: Path, table: str, event: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            f"CREATE TRIGGER trap BEFORE {event} ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'no luck'); END"
+        )
+
+
+@pytest.mark.parametrize(
+    ("table", "event"), [("target", "DELETE"), ("account", "DELETE"), ("setting", "INSERT")]
+)
+def test_a_commit_that_fails_half_way_changes_nothing(path: Path, table: str, event: str) -> None:
+    _trap(written(path), table, event)
+    removal = Edit({TWO: FULL.target(ONE), ONE: None}, {"alice": None}, DiscoveryAuth())
+    with opened(path) as store:
+        with pytest.raises(StoreFailed, match="no luck") as caught:
+            store.commit(removal)
+        assert caught.value.code == "state-unwritable"
+        assert store.load() == FULL
+        store.commit(FULL.edit_target(TWO, online=True))
+        assert store.load().target(TWO).online
+    assert loaded(path).target(TWO).online
+
+
+def test_a_full_file_system_has_a_code_of_its_own(path: Path) -> None:
+    """SQLite says the same of a file that may not grow. Later commits that fit are taken."""
+    many = {f"{ONE}.{number}": Target(f"{ONE}.{number}") for number in range(500)}
+    with opened(written(path)) as store:
+        store._connection.execute("PRAGMA max_page_count = 10")
+        with pytest.raises(StoreFailed) as caught:
+            store.commit(Edit(many))
+        assert caught.value.code == "state-full"
+        assert store.load() == FULL
+        store.commit(FULL.remove_unit(ONE, 1))
+    assert loaded(path).target(ONE).units == ()
+
+
+# -- schemas
+
+
+def test_a_file_of_schema_0_is_brought_to_the_newest(path: Path) -> None:
+    """Every file starts there, so every migration there is has run."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    assert loaded(path) == Inventory()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+
+
+def test_each_migration_starts_where_the_one_before_ended() -> None:
+    """Number n alone brings a file of schema n on, and it cannot do so twice."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for migration in MIGRATIONS:
+            migration(connection)
+            before = list(connection.iterdump())
+            with pytest.raises(sqlite3.Error):
+                migration(connection)
+            assert list(connection.iterdump()) == before
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        assert {name for (name,) in tables} == set(TABLES)
+
+
+def test_a_file_of_the_newest_schema_is_not_migrated_again(path: Path) -> None:
+    written(path)
+    assert loaded(path) == FULL == loaded(path)
