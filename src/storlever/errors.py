@@ -5,6 +5,7 @@
     ├── NotFound       target-not-found, user-not-found, lun-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Refused        tgtd said no to something it should have taken
+    │   └── StoreMissing   it was not asked, because a backing store is not there
     ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
     ├── StoreFailed    the state could not be made durable: state-full, state-unwritable
     ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
@@ -72,6 +73,12 @@ class Refused(StorLeverError):
     def __init__(self, detail: str, *, drift: bool = False) -> None:
         super().__init__(detail)
         self.drift = drift
+
+
+class StoreMissing(Refused):
+    """The backing store is not there, or not fit: tgtd was not even asked."""
+
+    code = "backing-store-missing"
 
 
 class Unavailable(StorLeverError):

@@ -10,12 +10,13 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
+from storlever.backoff import Backoff
 from storlever.change import (
     BindIncoming,
     BindOutgoing,
@@ -24,7 +25,8 @@ from storlever.change import (
     DeleteAccount,
     UnitChange,
 )
-from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
+from storlever.claims import Place
+from storlever.errors import Conflict, Refused, StoreMissing, StorLeverError, Unavailable
 from storlever.inventory import Inventory
 from storlever.model import Account, Bindings, ObservedTarget, ObservedUnit, Session
 from storlever.names import GUARD
@@ -98,6 +100,7 @@ class Reconciler:
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._backoff = Backoff()
         self._looking = 0.0
         self._stopping = False
 
@@ -209,10 +212,13 @@ class Reconciler:
             targets=frozenset(desired.targets) | left_over,
             accounts=ours | desired.accounts.keys(),
             discovery=True,
+            parked=self._backoff.resting(started),
             force=left_over,  # nobody was ever told that they exist
         )
         changes = plan(desired, self._observed, scope, self._guard)
-        failures = _Failures()
+        failures = _Failures(
+            {place: why for place, why in self.failures.items() if place in scope.parked}
+        )
         for change in changes:
             if failures.forbid(change):
                 continue
@@ -222,6 +228,7 @@ class Reconciler:
                 raise
             except StorLeverError as error:
                 failures.record(change, error)
+        self._backoff.note(failures.refused, started)
         self._settled(failures)
         if changes:
             log.info(
@@ -241,8 +248,10 @@ class Reconciler:
         pending = self._notes.pending()
         if peer == self._peer:
             observed.learn(self._observed, except_for=pending)
-        elif str(peer) == self._notes.settled():
-            observed.learn(_expected(desired), except_for=pending)
+        else:
+            self._backoff.clear()
+            if str(peer) == self._notes.settled():
+                observed.learn(_expected(desired), except_for=pending)
         ours = desired.targets.keys() | pending
         observed.pinned = frozenset(
             account
@@ -338,8 +347,10 @@ def _without(name: str, scope: Scope) -> Scope:
 class _Failures:
     """What a pass could not do, and what it must not do in consequence."""
 
-    def __init__(self) -> None:
-        self.reasons: dict[tuple[str, int | None], str] = {}
+    def __init__(self, reasons: Mapping[tuple[str, int | None], str]) -> None:
+        self.reasons: dict[tuple[str, int | None], str] = dict(reasons)
+        self.refused: set[Place] = set()
+        """The LUNs that tgtd itself refused."""
         self.doubtful = False
         """Something besides a LUN failed, so the state as a whole is not what is desired."""
         self._accounts: dict[str, str] = {}
@@ -351,8 +362,10 @@ class _Failures:
             case DeleteAccount(name):
                 self._accounts[name] = str(error)
             case _:
-                lun = _lun(change)
-                self.reasons[change.target or "", lun] = str(error)
+                name, lun = change.target or "", _lun(change)
+                self.reasons[name, lun] = str(error)
+                if lun is not None and not isinstance(error, StoreMissing):
+                    self.refused.add((name, lun))
         self.doubtful = self.doubtful or _lun(change) is None
 
     def forbid(self, change: Change) -> bool:

@@ -1,7 +1,6 @@
 """A fault at every single request of every kind of write: all of it is in force, or nothing."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 

@@ -17,6 +17,8 @@ from tests.world import folder, image
 
 T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
+LOOKING_REQUESTS = 4
+"""What it takes to look at everything: targets by number, all of them, accounts, discovery."""
 IN, OUT = Direction.INCOMING, Direction.OUTGOING
 
 
@@ -194,6 +196,23 @@ def test_a_missing_file_fails_one_lun_and_heals(core: Core) -> None:
     core.service.edit_target(T, addresses=("10.0.0.1",))
     image(core.folder / "1.img", 1)
     core.settle()
+    assert core.service.unit(T, 1).state == "ready"
+
+
+def test_a_lun_that_tgtd_refuses_rests_before_it_is_tried_again(core: Core) -> None:
+    add_unit(core, 1)
+    core.tgtd.restart()
+    (core.folder / "1.img").unlink()
+    (core.folder / "1.img").symlink_to(core.folder)  # opens for us, and not for tgtd
+    core.settle()
+    assert "does not accept" in str(core.service.unit(T, 1).reason)
+    asked = core.tgtd.requests
+    core.settle()
+    assert core.tgtd.requests - asked == LOOKING_REQUESTS
+    assert "does not accept" in str(core.service.unit(T, 1).reason)
+    (core.folder / "1.img").unlink()
+    image(core.folder / "1.img", 1)
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "1.img")})
     assert core.service.unit(T, 1).state == "ready"
 
 

@@ -28,7 +28,7 @@ from storlever.change import (
     UnbindOutgoing,
     UpdateUnit,
 )
-from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
+from storlever.errors import Conflict, Refused, StoreMissing, StorLeverError, Unavailable
 from storlever.model import BLOCK, DeviceType, LogicalUnit, Session, sessions_in_the_way
 from storlever.observed import Observed
 from storlever.tgtd import show
@@ -415,16 +415,16 @@ def _update(tid: int, unit: LogicalUnit, parameters: Parameters) -> Request:
 
 
 def _openable(unit: LogicalUnit) -> int:
-    """The size of the backing file, in bytes. Raises Refused, so that tgtd is not bothered.
+    """The size of the backing file, in bytes. Raises StoreMissing, so that tgtd is not bothered.
 
     Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
     """
     try:
         size = _file_size(unit.backing_path)
     except OSError as error:
-        raise Refused(f"cannot serve {unit.backing_path}: {error.strerror}") from None
+        raise StoreMissing(f"cannot serve {unit.backing_path}: {error.strerror}") from None
     if unit.device_type is DeviceType.DISK and size < BLOCK:
-        raise Refused(f"cannot serve {unit.backing_path}: it is smaller than a block")
+        raise StoreMissing(f"cannot serve {unit.backing_path}: it is smaller than a block")
     return size
 
 

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -98,4 +97,4 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return True
         origin = headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc != headers["host"]
+        return origin is not None and origin.partition("://")[2] != headers["host"]
