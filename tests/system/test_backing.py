@@ -355,15 +355,20 @@ def stuck(loop: Path, tmp_path: Path) -> Iterator[Stuck]:
 
 
 class Write(threading.Thread):
-    """One WRITE in flight; `result` once it is answered."""
+    """One WRITE in flight: alive until it is answered."""
 
     def __init__(self, session: Initiator) -> None:
         super().__init__(daemon=True)
         self._session = session
-        self.result: Result | None = None
+        self._result: Result | None = None
 
     def run(self) -> None:
-        self.result = self._session.write(0, BLOCK)
+        self._result = self._session.write(0, BLOCK)
+
+    def answer(self) -> Result:
+        self.join(10)
+        assert self._result is not None
+        return self._result
 
 
 def in_flight(storlever: StorLever) -> bool:
@@ -386,11 +391,9 @@ def test_lun_with_a_command_in_flight_is_not_deleted(root: Path, stuck: Stuck) -
             problem = service.api("DELETE", unit, expect=409).json()
             assert problem["code"] == "lun-busy"
             assert service.get(unit)["state"] == "ready"
-            assert write.result is None
+            assert write.is_alive()
             stuck.thaw()
-            write.join(10)
-            assert write.result is not None
-            assert write.result.status == GOOD
+            assert write.answer().status == GOOD
             assert disk.read(0, 1).data == BLOCK
             service.api("DELETE", unit, expect=200)
     finally:
@@ -415,9 +418,7 @@ def test_deletion_waits_for_a_command_in_flight(root: Path, stuck: Stuck) -> Non
             service.api("DELETE", unit, expect=200)
             assert time.monotonic() - started >= 0.2
             thaw.join(10)
-            write.join(10)
-            assert write.result is not None
-            assert write.result.status == GOOD
+            assert write.answer().status == GOOD
     finally:
         stuck.thaw()
         service.close()

@@ -13,7 +13,7 @@ from storlever import __version__
 from storlever.errors import StorLeverError
 from storlever.service import Service
 from storlever.web import docs, health, san
-from storlever.web.guard import Guard
+from storlever.web.guard import Guard, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
 
 ROUTERS = (san.router, health.router, docs.router)
@@ -67,8 +67,13 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_anything(request: Request, _error: Exception) -> Response:
-    """The last resort: the log has the traceback, the answer has the request's id."""
-    return problem(request.scope, 500, "internal", "an error in StorLever itself; see its log")
+    """The last resort: the log has the traceback, the answer has the request's id.
+
+    It does not pass the guard on its way out, so it brings its marks along.
+    """
+    headers = marks(request.state.request_id)
+    detail = "an error in StorLever itself; see its log"
+    return problem(request.scope, 500, "internal", detail, headers=headers)
 
 
 def _methods(request: Request) -> set[str]:

@@ -39,6 +39,16 @@ def is_local(host: str) -> bool:
         return False
 
 
+def marks(request_id: str) -> dict[str, str]:
+    """The headers of every answer that does not say otherwise."""
+    return {
+        "X-Request-Id": request_id,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'",
+    }
+
+
 class Guard:
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
         self._app = app
@@ -58,10 +68,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers.setdefault("Cache-Control", "no-store")
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Content-Security-Policy", "default-src 'none'")
+                for name, value in marks(request_id).items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

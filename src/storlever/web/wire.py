@@ -60,14 +60,14 @@ def _distinct(check: Callable[[str], str]) -> Callable[[Sequence[str]], list[str
     return checked
 
 
-Discovery = Annotated[str, AfterValidator(_chap)]
+Discovery = Annotated[str, AfterValidator(_chap), Field(repr=False)]
 Addresses = Annotated[
     list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_address))
 ]
 Initiators = Annotated[
     list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_name))
 ]
-Password = Annotated[str, AfterValidator(names.chap_secret)]
+Password = Annotated[str, AfterValidator(names.chap_secret), Field(repr=False)]
 
 
 class ConfUpdate(_Given):
