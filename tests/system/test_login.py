@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
 
@@ -471,9 +472,9 @@ def test_word_for_all_admits_every_address(storlever: StorLever, entry: str) -> 
     assert admitted(storlever.portal, name=BOB, source="127.9.9.9")
 
 
-@pytest.fixture
+@contextmanager
 def own_network() -> Iterator[None]:
-    """A network of this test's own, with loopback only, and IPv6 addresses on that."""
+    """A network of this thread's own, with loopback only, and IPv6 addresses on that."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -496,13 +497,13 @@ def portals() -> tuple[str, str]:
 
 
 @pytest.fixture
-@pytest.mark.usefixtures("own_network")
 def both_families(root: Path, portals: tuple[str, str]) -> Iterator[StorLever]:
     service = StorLever(root, portal=" ".join(portals))
-    try:
-        yield service.start()
-    finally:
-        service.close()
+    with own_network():
+        try:
+            yield service.start()
+        finally:
+            service.close()
 
 
 @pytest.mark.parametrize(

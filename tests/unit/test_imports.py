@@ -1,0 +1,157 @@
+"""Who may know whom: the import graph, and the few words that only one layer may say."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import storlever
+
+ROOT = Path(storlever.__file__).parent
+FILES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in ROOT.rglob("*.py")
+}
+TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
+
+# module -> the modules of ours that it may import; `web` and `tgtd` are held to more below
+MAY = {
+    "errors": "",
+    "names": "",
+    "model": "errors names",
+    "inventory": "errors model",
+    "change": "model",
+    "observed": "change errors model",
+    "plan": "change inventory model names observed",
+    "claims": "",
+    "backoff": "claims",
+    "backing": "model",
+    "reconciler": "backoff change claims errors inventory model names observed plan",
+    "service": "backing claims errors inventory model names plan reconciler",
+    "store": "errors inventory model",
+    "notes": "",
+    "endpoint": "",
+    "config": "endpoint errors",
+    "logs": "",
+    "cli": "config daemon errors",
+}
+PURE = {"errors", "names", "model", "change", "inventory", "observed", "plan", "claims"}
+IMPURE = {
+    "os",
+    "socket",
+    "time",
+    "logging",
+    "random",
+    "secrets",
+    "threading",
+    "pathlib",
+    "subprocess",
+    "sys",
+    "io",
+}
+WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
+FOR_WEB = {"errors", "inventory", "model", "names", "service"}
+FOR_TGTD = {"change", "endpoint", "errors", "model", "names", "observed"}
+WRITERS = {"store", "notes", "daemon", "tgtd.process"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
+CONCRETE = {
+    "SqliteStore",
+    "FileNotes",
+    "TgtdBackend",
+    "SocketTransport",
+    "OwnedTgtd",
+    "AttachedTgtd",
+}
+
+
+def imported(name: str) -> set[str]:
+    """Every module that it imports; `from m import n` counts as m and as m.n."""
+    found = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def ours(name: str) -> set[str]:
+    return {each.removeprefix("storlever.") for each in imported(name)} & FILES.keys()
+
+
+def others(name: str) -> set[str]:
+    return {each.partition(".")[0] for each in imported(name)} - {"storlever"}
+
+
+@pytest.mark.parametrize("name", MAY)
+def test_a_module_knows_only_those_inward_of_it(name: str) -> None:
+    assert ours(name) <= set(MAY[name].split())
+
+
+def test_every_module_has_its_rule() -> None:
+    flat = {name for name in FILES if "." not in name} - {"__init__", "daemon"}
+    assert flat == MAY.keys()
+
+
+@pytest.mark.parametrize(("package", "inward"), [("web", FOR_WEB), ("tgtd", FOR_TGTD)])
+def test_an_edge_knows_itself_and_the_core(package: str, inward: set[str]) -> None:
+    for name in FILES:
+        if name.startswith(package + "."):
+            strangers = {each for each in ours(name) if not each.startswith(package)}
+            assert strangers <= inward, name
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_the_heart_does_no_io_and_needs_no_third_party(name: str) -> None:
+    assert others(name) <= sys.stdlib_module_names - IMPURE
+
+
+def test_only_the_web_imports_a_web_framework() -> None:
+    known = {name for name in FILES if others(name) & WEB_ONLY}
+    assert known
+    assert all(name.startswith("web.") for name in known)
+
+
+def test_only_the_composition_root_knows_the_concrete_classes() -> None:
+    for name in FILES:
+        if name == "daemon":
+            continue
+        taken = {each.rpartition(".")[2] for each in imported(name)} & CONCRETE
+        assert not taken or (name.startswith("tgtd.") and taken == {"SocketTransport"}), name
+
+
+def test_nothing_imports_its_tests() -> None:
+    assert not any("tests" in others(name) for name in FILES)
+
+
+def test_imports_stand_at_the_top() -> None:
+    """But for the one of `cli`, which brings the whole server."""
+    late = {
+        name
+        for name, tree in TREES.items()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert late == {"cli"}
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert not {part for name in FILES for part in name.split(".")} & VAGUE
+
+
+def test_only_tgtd_speaks_of_target_numbers() -> None:
+    known = {name for name, file in FILES.items() if re.search(r"\btids?\b", file.read_text())}
+    assert known
+    assert all(name.startswith("tgtd.") for name in known)
+
+
+def test_only_the_store_and_its_like_write_files() -> None:
+    writing = re.compile(
+        r"\.(write_text|write_bytes|pwrite|truncate|ftruncate|mkdir|rename|replace_file|unlink)\("
+        r"|O_(WRONLY|RDWR|CREAT)|sqlite3\.connect|open\([^)]*[\"'][rb]*[wax+]"
+    )
+    assert {name for name, file in FILES.items() if writing.search(file.read_text())} == WRITERS
