@@ -125,8 +125,11 @@ def tgtadm(
 ) -> str:
     """What tgtd's own tool prints: tests look at the daemon with other eyes than ours."""
     done = subprocess.run(
-        ["tgtadm", "-C", str(control_port), "--lld", "iscsi", "--op", op, "--mode", mode]
-        + list(arguments),
+        [
+            *("tgtadm", "-C", str(control_port), "--lld", "iscsi"),
+            *("--op", op, "--mode", mode),
+            *arguments,
+        ],
         env=dict(environment),
         capture_output=True,
         text=True,

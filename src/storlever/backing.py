@@ -62,10 +62,40 @@ def inspect(path: str) -> BackingStore:
         raise Unusable("does not exist") from None
     except OSError as error:
         raise Unusable(f"cannot be opened: {error.strerror}") from None
-    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    if stat.S_ISCHR(status.st_mode) and major == _SCSI_GENERIC:
-        return BackingStore(Kind.CHARACTER, f"character {major}:{minor}", 0)
+    if stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _SCSI_GENERIC:
+        return BackingStore(Kind.CHARACTER, _identity(status), 0)
     raise Unusable("must be a regular file, a disk or an sg device")
+
+
+def identity(path: str) -> str | None:
+    """The identity that `inspect` gives, without opening anything; None when nothing is there."""
+    try:
+        return _identity(Path(path).stat())
+    except OSError:
+        return None
+
+
+def size(path: str) -> int:
+    """In bytes; 0 for a character device. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            return 0
+        return os.lseek(descriptor, 0, os.SEEK_END)
+    finally:
+        os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> str:
+    if stat.S_ISBLK(status.st_mode):
+        return f"block {_device(status)}"
+    if stat.S_ISCHR(status.st_mode):
+        return f"character {_device(status)}"
+    return f"file {status.st_dev}:{status.st_ino}"
+
+
+def _device(status: os.stat_result) -> str:
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
 def _opened(path: str) -> BackingStore:
@@ -73,13 +103,12 @@ def _opened(path: str) -> BackingStore:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode):
-            identity = f"file {status.st_dev}:{status.st_ino}"
-            tape = _is_tape(os.pread(descriptor, _TAPE_HEADER.size, 0))
-            return BackingStore(Kind.FILE, identity, status.st_size, _file_holder(path), tape)
-        device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        return BackingStore(Kind.BLOCK, f"block {device}", size, _block_holder(path, device))
+        if stat.S_ISREG(status.st_mode):
+            tape = _is_tape(os.pread(descriptor, _TAPE_HEADER.size, 0))
+            return BackingStore(Kind.FILE, _identity(status), size, _file_holder(path), tape)
+        holder = _block_holder(path, _device(status))
+        return BackingStore(Kind.BLOCK, _identity(status), size, holder)
     finally:
         os.close(descriptor)
 
@@ -166,6 +195,9 @@ class Machine:
 
     def __init__(self, private: Path) -> None:
         self._private = private.resolve()
+
+    def identity(self, path: str) -> str | None:
+        return identity(path)
 
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""

@@ -7,7 +7,7 @@ that only miss theirs do not rest.
 
 from collections.abc import Iterable
 
-from storlever.claims import Place
+from storlever.model import Place
 
 FIRST, LONGEST = 4.0, 300.0
 """Seconds of rest after the first failure, doubled after each, and the most."""
@@ -35,6 +35,10 @@ class Backoff:
             length = min(length * 2, LONGEST)
             self._rests[place] = (now + length, length)
 
+    def forget(self, place: Place) -> None:
+        """A write has mended it, or taken it away."""
+        self._rests.pop(place, None)
+
     def clear(self) -> None:
-        """tgtd has a new life, or somebody says that all is different now."""
+        """tgtd has a new life."""
         self._rests.clear()

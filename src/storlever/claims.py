@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-Place = tuple[str, int]
-"""Target name and LUN."""
+from storlever.model import Place
 
 
 class Claims:

@@ -119,7 +119,8 @@ def add_flags(parser: ArgumentParser) -> None:
 def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
     """Raises ConfigError, naming the setting and where it was said."""
     said = _from_environment(environment)
-    file = flags.config or said.pop("config", None)
+    default = said.pop("config", None)
+    file = flags.config or default
     said = {**(_from_file(Path(file)) if file else {}), **said, **_from_flags(flags)}
     return Settings(**said)
 

@@ -23,6 +23,7 @@ from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, Unavailable
+from storlever.loop import Loop
 from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
 from storlever.service import Service
@@ -59,15 +60,14 @@ def serve(settings: Settings) -> None:
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
         lock = threading.Lock()
-        reconciler = Reconciler(TgtdBackend(transport, daemon), notes, lock)
+        reconciler = Reconciler(TgtdBackend(transport, daemon), notes)
         service = Service(store, reconciler, Machine(settings.state_dir), lock)
         _first_pass(reconciler, service)
-        loop = threading.Thread(
-            target=reconciler.run, args=(lambda: service.inventory,), name="reconciler"
-        )
-        loop.start()
-        stack.callback(loop.join)
-        stack.callback(reconciler.stop)
+        loop = Loop(reconciler, lambda: service.inventory, lock)
+        thread = threading.Thread(target=loop.run, name="loop")
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(loop.stop)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
         _serve_http(service, sockets)
@@ -195,20 +195,30 @@ def _tcp(where: Endpoint) -> socket.socket:
 
 def _unix(where: Path) -> socket.socket:
     """For the owner alone; a socket file that nobody listens on any more is replaced."""
+    _make_way(where)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(where))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _make_way(where: Path) -> None:
+    """Raises OSError for anything but a socket, which is never ours to remove."""
+    if not os.path.lexists(where):
+        return
+    if not where.is_socket() or where.is_symlink():
+        raise OSError("something else than a socket is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(where))
         except ConnectionRefusedError:
             where.unlink()
-        except FileNotFoundError:
-            pass
         else:
             raise OSError("another program listens there")
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(where))
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    return listener

@@ -5,9 +5,9 @@
     ├── NotFound       target-not-found, user-not-found, lun-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Refused        tgtd said no to something it should have taken
-    │   └── StoreMissing   it was not asked, because a backing store is not there
+    │   └── BackingMissing   it was not asked, because a backing store is not there
     ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
-    ├── StoreFailed    the state could not be made durable: state-full, state-unwritable
+    ├── StateFailed    the state could not be made durable: state-full, state-unwritable
     ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
     └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
 
@@ -75,7 +75,7 @@ class Refused(StorLeverError):
         self.drift = drift
 
 
-class StoreMissing(Refused):
+class BackingMissing(Refused):
     """The backing store is not there, or not fit: tgtd was not even asked."""
 
     code = "backing-store-missing"
@@ -91,7 +91,7 @@ class Unavailable(StorLeverError):
         self.retry_after = retry_after
 
 
-class StoreFailed(StorLeverError):
+class StateFailed(StorLeverError):
     code = "state-unwritable"
 
 

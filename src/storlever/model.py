@@ -35,6 +35,10 @@ FITTING: dict[DeviceType, tuple[BackingType, ...]] = {
 """The backing types a device type takes; the first is its default. Others crash tgtd (1.0.85)."""
 
 
+Place = tuple[str, int]
+"""Where a LUN is: target name and number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A CHAP name and its secret; tgtd knows one secret a name, whatever it is used for."""
@@ -83,12 +87,19 @@ class LogicalUnit:
     product: ScsiProduct | None = None
 
     @property
+    def aio(self) -> bool:
+        """Whether tgtd really uses its aio; for a cd or a changer it takes its own way."""
+        return self.device_type is DeviceType.DISK and self.backing_type is BackingType.AIO
+
+    @property
     def reopenable(self) -> bool:
         """Whether tgtd can open another path for a live unit: its aio and sg cannot."""
-        disk = self.device_type is DeviceType.DISK
-        return self.backing_type is not BackingType.SG and not (
-            disk and self.backing_type is BackingType.AIO
-        )
+        return not self.aio and self.backing_type is not BackingType.SG
+
+    @property
+    def opened(self) -> bool:
+        """Whether tgtd opens its path when it is made: one that is offline is made without."""
+        return self.online or not self.reopenable
 
     def __post_init__(self) -> None:
         fitting = FITTING[self.device_type]
@@ -145,6 +156,17 @@ class DiscoveryAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """Names that an unfinished write was changing: in tgtd they are ours, and in doubt."""
+
+    targets: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+
+
+NOTHING_PENDING = Pending()
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """An I_T nexus as seen: the initiator's own name, its address, tgtd's number for it."""
 
@@ -176,7 +198,7 @@ class ObservedUnit:
         those that live and die with their path it is always the one they were made with.
         """
         seen = {item.name: getattr(unit, item.name) for item in fields(cls)}
-        if not unit.online and unit.reopenable:
+        if not unit.opened:
             seen["backing_path"] = None
         return cls(**seen)
 
@@ -187,6 +209,10 @@ class Bindings:
 
     incoming: tuple[str, ...] = ()
     outgoing: str | None = None
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        return frozenset(self.incoming) | ({self.outgoing} if self.outgoing else set())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,16 @@ is needed. They live in the runtime folder, outside the store's promises.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import structlog
+
+from storlever.errors import StateFailed
+from storlever.model import Pending
+
+log = structlog.get_logger(__name__)
 
 
 class FileNotes:
@@ -22,17 +31,26 @@ class FileNotes:
 
     def settle(self, peer: str) -> None:
         if self.settled() != peer:
-            self._peer.write(peer)
+            with _not_needed():
+                self._peer.write(peer)
 
-    def pending(self) -> frozenset[str]:
+    def pending(self) -> Pending:
         said = self._names.read()
-        return frozenset(map(str, said)) if isinstance(said, list) else frozenset()
+        if not isinstance(said, dict):
+            return Pending()
+        return Pending(_names(said.get("targets")), _names(said.get("accounts")))
 
-    def begin(self, names: frozenset[str]) -> None:
-        self._names.write(sorted(names))
+    def begin(self, pending: Pending) -> None:
+        """Raises StateFailed."""
+        names = {"targets": sorted(pending.targets), "accounts": sorted(pending.accounts)}
+        try:
+            self._names.write(names)
+        except OSError as error:
+            raise StateFailed(f"cannot note the change: {error.strerror}") from error
 
     def finish(self) -> None:
-        self._names.write(None)
+        with _not_needed():
+            self._names.write(None)
 
     def close(self) -> None:
         self._peer.close()
@@ -44,7 +62,7 @@ class MemoryNotes:
 
     def __init__(self) -> None:
         self._peer: str | None = None
-        self._names: frozenset[str] = frozenset()
+        self._pending = Pending()
 
     def settled(self) -> str | None:
         return self._peer
@@ -52,14 +70,27 @@ class MemoryNotes:
     def settle(self, peer: str) -> None:
         self._peer = peer
 
-    def pending(self) -> frozenset[str]:
-        return self._names
+    def pending(self) -> Pending:
+        return self._pending
 
-    def begin(self, names: frozenset[str]) -> None:
-        self._names = names
+    def begin(self, pending: Pending) -> None:
+        self._pending = pending
 
     def finish(self) -> None:
-        self._names = frozenset()
+        self._pending = Pending()
+
+
+def _names(said: object) -> frozenset[str]:
+    return frozenset(map(str, said)) if isinstance(said, list) else frozenset()
+
+
+@contextmanager
+def _not_needed() -> Iterator[None]:
+    """A note that stays too long makes the next start check more than it had to, no worse."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("cannot write a note", reason=error.strerror)
 
 
 class _Line:

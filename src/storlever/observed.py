@@ -4,7 +4,7 @@ This is the one mutable value of the core: `Observed` is replaced by each full l
 between two looks `apply` keeps it true. The per-target step, `after`, is pure.
 """
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from storlever.change import (
     UpdateUnit,
 )
 from storlever.errors import Refused
-from storlever.model import Bindings, ObservedTarget, ObservedUnit
+from storlever.model import NOTHING_PENDING, Bindings, ObservedTarget, ObservedUnit, Pending
 
 
 @dataclass(slots=True)
@@ -43,6 +43,13 @@ class Observed:
     accounts: dict[str, str | None] = field(default_factory=dict)
     discovery: Bindings = Bindings()
     pinned: frozenset[str] = frozenset()
+    _bound: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    """Account -> in how many places it is bound, so that a write need not look at them all."""
+
+    def __post_init__(self) -> None:
+        for target in self.targets.values():
+            self._bound.update(target.bindings.accounts)
+        self._bound.update(self.discovery.accounts)
 
     def apply(self, change: Change) -> None:
         """Record that the change is in force."""
@@ -54,7 +61,7 @@ class Observed:
             case CreateTarget(target):
                 self.targets[target] = ObservedTarget(target)
             case DeleteTarget(target):
-                del self.targets[target]
+                self._bound.subtract(self.targets.pop(target).bindings.accounts)
             case BindIncoming() | UnbindIncoming() | BindOutgoing() | UnbindOutgoing():
                 self._rebind(change)
             case _:
@@ -64,18 +71,17 @@ class Observed:
         """Raise Refused for a change that would kill tgtd, before it is sent."""
         if isinstance(change, UnbindIncoming):
             rebound(self.bindings(change.target), change)
-        if isinstance(change, DeleteAccount) and self._is_bound(change.name):
+        if isinstance(change, DeleteAccount) and self._bound[change.name] > 0:
             raise Refused(f"cannot delete user {change.name!r}: it is in use", drift=True)
 
     def bindings(self, target: str | None) -> Bindings:
         return self.discovery if target is None else self.targets[target].bindings
 
-    def _is_bound(self, account: str) -> bool:
-        places = (self.discovery, *(target.bindings for target in self.targets.values()))
-        return any(account in (*each.incoming, each.outgoing) for each in places)
-
     def _rebind(self, change: BindingChange) -> None:
-        bindings = rebound(self.bindings(change.target), change)
+        old = self.bindings(change.target)
+        bindings = rebound(old, change)
+        self._bound.subtract(old.accounts)
+        self._bound.update(bindings.accounts)
         if change.target is None:
             self.discovery = bindings
         else:
@@ -91,22 +97,20 @@ class Observed:
                 blank = replace(unit, **unknown)
                 self.targets[change.target] = _with_unit(target, blank)
 
-    def learn(self, known: "Observed", *, except_for: Iterable[str] = ()) -> None:
+    def learn(self, known: "Observed", in_doubt: Pending = NOTHING_PENDING) -> None:
         """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,
-        and an outgoing account of discovery that stands alone.
-
-        Targets and accounts named in `except_for` stay unknown.
+        and an outgoing account of discovery that stands alone. What is in doubt stays unknown.
         """
-        doubtful = frozenset(except_for)
         alone = known.discovery.outgoing
-        if not self.discovery.incoming and alone in self.accounts and alone not in doubtful:
-            self.discovery = Bindings(outgoing=alone)
-        for name, secret in self.accounts.items():
-            if secret is None and name not in doubtful:
+        settled = self.accounts.keys() - in_doubt.accounts
+        if not self.discovery.incoming and alone in settled:
+            self._rebind(BindOutgoing(None, alone))
+        for name in settled:
+            if self.accounts[name] is None:
                 self.accounts[name] = known.accounts.get(name)
         for name, target in self.targets.items():
             before = known.targets.get(name)
-            if before is not None and name not in doubtful:
+            if before is not None and name not in in_doubt.targets:
                 units = tuple(_learned(unit, before.unit(unit.lun)) for unit in target.units)
                 self.targets[name] = replace(target, units=units)
 

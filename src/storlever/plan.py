@@ -42,6 +42,7 @@ from storlever.model import (
     LogicalUnit,
     ObservedTarget,
     ObservedUnit,
+    Place,
     Target,
 )
 from storlever.names import GUARD
@@ -92,8 +93,8 @@ class Scope:
     targets: frozenset[str]
     accounts: frozenset[str] = frozenset()
     discovery: bool = False
-    parked: frozenset[tuple[str, int]] = frozenset()
-    reopen: frozenset[tuple[str, int]] = frozenset()
+    parked: frozenset[Place] = frozenset()
+    reopen: frozenset[Place] = frozenset()
     force: frozenset[str] = frozenset()
 
     @classmethod
@@ -254,21 +255,23 @@ def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Ste
 def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
     steps: Steps = []
     for seen in have.units:
-        unit = want.unit(seen.lun)
-        if (want.name, seen.lun) not in scope.parked and (unit is None or _other(unit, seen)):
-            steps.append((Step.DELETE_UNITS, DeleteUnit(want.name, seen.lun)))
+        unit, place = want.unit(seen.lun), (want.name, seen.lun)
+        replaced = unit is None or _other(unit, seen, place in scope.reopen)
+        if replaced and place not in scope.parked:
+            steps.append((Step.DELETE_UNITS, DeleteUnit(*place)))
     for unit in want.units:
-        found = have.unit(unit.lun)
-        if (want.name, unit.lun) in scope.parked:
+        found, place = have.unit(unit.lun), (want.name, unit.lun)
+        reopen = place in scope.reopen
+        if place in scope.parked:
             continue
-        if found is None or _other(unit, found):
+        if found is None or _other(unit, found, reopen):
             steps.append((Step.CHANGE_UNITS, CreateUnit(want.name, unit)))
-        elif fields := _differing(unit, found, (want.name, unit.lun) in scope.reopen):
+        elif fields := _differing(unit, found, reopen):
             steps.append((Step.CHANGE_UNITS, UpdateUnit(want.name, unit, fields)))
     return steps
 
 
-def _other(unit: LogicalUnit, seen: ObservedUnit) -> bool:
+def _other(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> bool:
     """Whether only a new unit can become what is wished: what tgtd cannot change in place.
 
     One that tgtd cannot reopen is new when it comes online, for another file may be there now.
@@ -281,7 +284,8 @@ def _other(unit: LogicalUnit, seen: ObservedUnit) -> bool:
         return True
     if unit.reopenable:
         return False
-    return unit.backing_path != seen.backing_path or (unit.online and seen.online is False)
+    moved = reopen or unit.backing_path != seen.backing_path
+    return moved or (unit.online and seen.online is False)
 
 
 def _differing(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> tuple[str, ...]:

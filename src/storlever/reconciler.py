@@ -7,40 +7,32 @@ a timer that stretches with the cost of looking, because tgtd serves nobody whil
 
 import os
 import secrets
-import select
-import threading
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from storlever.backoff import Backoff
-from storlever.change import (
-    BindIncoming,
-    BindOutgoing,
-    Change,
-    CreateAccount,
-    DeleteAccount,
-    UnitChange,
-)
-from storlever.claims import Place
-from storlever.errors import Conflict, Refused, StoreMissing, StorLeverError, Unavailable
+from storlever.change import Change, CreateUnit, UpdateUnit
+from storlever.errors import BackingMissing, Conflict, Refused, StorLeverError, Unavailable
+from storlever.failures import Failed, Failures, lun_of
 from storlever.inventory import Inventory
-from storlever.model import Account, Bindings, ObservedTarget, ObservedUnit, Session
+from storlever.model import (
+    Account,
+    Bindings,
+    ObservedTarget,
+    ObservedUnit,
+    Pending,
+    Place,
+    Session,
+)
 from storlever.names import GUARD
 from storlever.observed import Observed
 from storlever.plan import Scope, plan
 
 log = structlog.get_logger(__name__)
-
-SHORTEST_INTERVAL = 2.0
-LONGEST_INTERVAL = 4.0
-"""Somebody else's change in tgtd is promised to be put right within 5 s."""
-LOOKING_SHARE = 1 / 200
-"""Timer passes keep tgtd busy for at most this share of its time, while intervals allow it."""
-BACK_OFF = (0.1, 0.2, 0.5, 1.0)
 
 
 class Peer(Protocol):
@@ -77,32 +69,38 @@ class Notes(Protocol):
 
     def settle(self, peer: str) -> None: ...
 
-    def pending(self) -> frozenset[str]:
-        """Names of the targets and accounts that an unfinished write was changing."""
+    def pending(self) -> Pending:
+        """What an unfinished write was changing."""
 
-    def begin(self, names: frozenset[str]) -> None: ...
+    def begin(self, pending: Pending) -> None:
+        """Raises StateFailed."""
 
     def finish(self) -> None: ...
 
 
 class Reconciler:
-    """Holds what is known of tgtd. All but `run`, `wake` and `sessions` need the caller's lock."""
+    """Holds what is known of tgtd. Methods that change anything need the caller's lock; what is
+    known can be read without it, as each of its values is replaced as a whole."""
 
-    def __init__(self, backend: Backend, notes: Notes, lock: threading.Lock) -> None:
+    def __init__(self, backend: Backend, notes: Notes) -> None:
         self.backend = backend
-        self.failures: dict[tuple[str, int | None], str] = {}
+        self.failures: dict[Failed, str] = {}
         """(target, LUN or None for the target) -> why it is not served."""
         self.down: str | None = "not looked at yet"
         """Why tgtd cannot be changed now; None when it can."""
         self._notes = notes
-        self._lock = lock
         self._observed = Observed()
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Readable when a pass is due at once."""
+        self.opened: set[Place] = set()
+        """LUNs that may stand on another file since somebody last emptied this."""
+        self.looking = 0.0
+        """Seconds that the last look at everything took."""
+        self.foreign: tuple[str, ...] = ()
+        """Targets in tgtd that are not ours, by name: shown, never touched."""
         self._backoff = Backoff()
-        self._looking = 0.0
-        self._stopping = False
 
     # -- writes
 
@@ -110,7 +108,7 @@ class Reconciler:
         """Bring what is in scope into force, or put `before` back and raise what went wrong."""
         self.require_up()
         self._require_ours(before, desired, scope)
-        self._notes.begin(scope.targets | scope.accounts)
+        self._notes.begin(Pending(scope.targets, scope.accounts))
         try:
             self._move_despite_drift(before, desired, scope)
             self._forgive(desired, scope)
@@ -157,7 +155,8 @@ class Reconciler:
     def put_back(self, before: Inventory, scope: Scope) -> None:
         """Undo, and never raise: where even that fails, the next pass does it."""
         try:
-            self._move(before, scope)
+            for change in plan(before, self._observed, scope, self._guard):
+                self._apply_again(change)
             self._notes.finish()
         except Unavailable as error:
             self._lost(error)
@@ -185,16 +184,33 @@ class Reconciler:
             target = desired.targets.get(name)
             if lun is not None or target is None:
                 del self.failures[name, lun]
+            if lun is not None:
+                self._backoff.forget((name, lun))
 
     def _apply(self, change: Change) -> None:
         self._observed.check(change)
         self._observed.doubt(change)
         self.backend.apply(change)
         self._observed.apply(change)
+        if isinstance(change, CreateUnit | UpdateUnit):
+            self.opened.add((change.target, change.unit.lun))
+
+    def _apply_again(self, change: Change) -> None:
+        """As it was, a LUN that failed before the write may fail after it."""
+        try:
+            self._apply(change)
+        except BackingMissing:
+            lun = lun_of(change)
+            if lun is None or (getattr(change, "target", ""), lun) not in self.failures:
+                raise
 
     def _lost(self, error: Unavailable) -> None:
         self.down = str(error)
         self.wake()
+
+    def wake(self) -> None:
+        """Ask for a pass at once; from any thread."""
+        os.eventfd_write(self.alarm, 1)
 
     # -- passes
 
@@ -206,19 +222,51 @@ class Reconciler:
         """
         started = time.monotonic()
         self._look(desired)
-        ours = self._notes.pending()
-        left_over = (ours & self._observed.targets.keys()) - desired.targets.keys()
-        scope = Scope(
-            targets=frozenset(desired.targets) | left_over,
-            accounts=ours | desired.accounts.keys(),
-            discovery=True,
-            parked=self._backoff.resting(started),
-            force=left_over,  # nobody was ever told that they exist
-        )
+        scope = self._whole(desired, started)
         changes = plan(desired, self._observed, scope, self._guard)
-        failures = _Failures(
+        failures = Failures(
             {place: why for place, why in self.failures.items() if place in scope.parked}
         )
+        self._move_what_can_be(changes, failures)
+        self._backoff.note(failures.refused, started)
+        self._conclude(failures)
+        if changes:
+            seconds = round(time.monotonic() - started, 3)
+            log.info("pass", changes=len(changes), failures=len(failures.reasons), seconds=seconds)
+        return len(changes)
+
+    def _look(self, desired: Inventory) -> None:
+        """Replace what is known by what tgtd shows, with what it does not show from memory."""
+        peer = self.backend.ensure()
+        started = time.monotonic()
+        observed = self.backend.observe()
+        self.looking = time.monotonic() - started
+        pending = self._notes.pending()
+        if peer == self._peer:
+            observed.learn(self._observed, pending)
+        else:
+            self._backoff.clear()
+            if str(peer) == self._notes.settled():
+                observed.learn(_expected(desired), pending)
+        ours = desired.targets.keys() | pending.targets
+        self.foreign = tuple(sorted(observed.targets.keys() - ours))
+        observed.pinned = frozenset(
+            account for name in self.foreign for account in observed.targets[name].bindings.accounts
+        )
+        self._observed, self._peer = observed, peer
+
+    def _whole(self, desired: Inventory, now: float) -> Scope:
+        pending = self._notes.pending()
+        left_over = (pending.targets & self._observed.targets.keys()) - desired.targets.keys()
+        return Scope(
+            targets=frozenset(desired.targets) | left_over,
+            accounts=pending.accounts | desired.accounts.keys(),
+            discovery=True,
+            parked=self._backoff.resting(now),
+            force=left_over,  # nobody was ever told that they exist
+        )
+
+    def _move_what_can_be(self, changes: Iterable[Change], failures: Failures) -> None:
         for change in changes:
             if failures.forbid(change):
                 continue
@@ -228,47 +276,14 @@ class Reconciler:
                 raise
             except StorLeverError as error:
                 failures.record(change, error)
-        self._backoff.note(failures.refused, started)
-        self._settled(failures)
-        if changes:
-            log.info(
-                "pass",
-                changes=len(changes),
-                failures=len(failures.reasons),
-                seconds=round(time.monotonic() - started, 3),
-            )
-        return len(changes)
 
-    def _look(self, desired: Inventory) -> None:
-        """Replace what is known by what tgtd shows, with what it does not show from memory."""
-        peer = self.backend.ensure()
-        started = time.monotonic()
-        observed = self.backend.observe()
-        self._looking = time.monotonic() - started
-        pending = self._notes.pending()
-        if peer == self._peer:
-            observed.learn(self._observed, except_for=pending)
-        else:
-            self._backoff.clear()
-            if str(peer) == self._notes.settled():
-                observed.learn(_expected(desired), except_for=pending)
-        ours = desired.targets.keys() | pending
-        observed.pinned = frozenset(
-            account
-            for name, target in observed.targets.items()
-            if name not in ours
-            for account in (*target.bindings.incoming, target.bindings.outgoing)
-            if account is not None
-        )
-        self._observed, self._peer = observed, peer
-
-    def _settled(self, failures: "_Failures") -> None:
-        for key, reason in failures.reasons.items():
-            if self.failures.get(key) != reason:
-                log.warning("not served", target=key[0], lun=key[1], reason=reason)
+    def _conclude(self, failures: Failures) -> None:
+        for (name, lun), reason in failures.reasons.items():
+            if self.failures.get((name, lun)) != reason:
+                log.warning("not served", target=name, lun=lun, reason=reason)
         self.failures = failures.reasons
         if self.down is not None:
-            log.info("tgtd is up", pid=self._peer and self._peer.pid)
+            log.info("tgtd is up", pid=self.pid)
         self.down = None
         if not failures.doubtful:
             self._notes.finish()
@@ -276,60 +291,13 @@ class Reconciler:
 
     # -- what is known
 
-    def foreign(self, desired: Inventory) -> tuple[ObservedTarget, ...]:
-        """Targets in tgtd that are not ours: shown, never touched."""
-        return tuple(
-            target for name, target in self._observed.targets.items() if name not in desired.targets
-        )
+    @property
+    def pid(self) -> int:
+        """The process that was last looked at; 0 before the first look."""
+        return self._peer.pid if self._peer else 0
 
     def served(self, target: str) -> ObservedTarget | None:
         return self._observed.targets.get(target)
-
-    # -- the loop
-
-    def run(self, desired: Callable[[], Inventory]) -> None:
-        """Keep tgtd as desired until `stop`. The one place that survives anything."""
-        attempt = 0
-        while not self._stopping:
-            try:
-                with self._lock:
-                    self.full_pass(desired())
-                attempt = 0
-                wait = min(max(SHORTEST_INTERVAL, self._looking / LOOKING_SHARE), LONGEST_INTERVAL)
-            except Exception as error:
-                if not isinstance(error, StorLeverError):
-                    log.exception("a pass failed")
-                elif str(error) != self.down or attempt == 0:
-                    log.warning("tgtd is not available", reason=str(error))
-                self.down = str(error)
-                wait = BACK_OFF[min(attempt, len(BACK_OFF) - 1)]
-                attempt += 1
-            self._wait(wait)
-
-    def wake(self) -> None:
-        os.write(self._wake_write, b"!")
-
-    def stop(self) -> None:
-        self._stopping = True
-        self.wake()
-
-    def _wait(self, seconds: float) -> None:
-        """Until the time is over, somebody wakes us, or the daemon dies."""
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        death = _death_of(self._peer) if self.down is None else None
-        if death is not None:
-            poll.register(death, select.POLLIN)
-        try:
-            ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
-        finally:
-            if death is not None:
-                os.close(death)
-        if self._wake_read in ready:
-            os.read(self._wake_read, 4096)
-        if death in ready:
-            self.down = "tgtd has died"
-            log.warning("tgtd has died", pid=self._peer and self._peer.pid)
 
 
 class _Foreign(Conflict):
@@ -344,50 +312,6 @@ def _without(name: str, scope: Scope) -> Scope:
     return replace(scope, targets=scope.targets - {name}, accounts=scope.accounts - {name})
 
 
-class _Failures:
-    """What a pass could not do, and what it must not do in consequence."""
-
-    def __init__(self, reasons: Mapping[tuple[str, int | None], str]) -> None:
-        self.reasons: dict[tuple[str, int | None], str] = dict(reasons)
-        self.refused: set[Place] = set()
-        """The LUNs that tgtd itself refused."""
-        self.doubtful = False
-        """Something besides a LUN failed, so the state as a whole is not what is desired."""
-        self._accounts: dict[str, str] = {}
-
-    def record(self, change: Change, error: StorLeverError) -> None:
-        match change:
-            case CreateAccount(account):
-                self._accounts[account.name] = str(error)
-            case DeleteAccount(name):
-                self._accounts[name] = str(error)
-            case _:
-                name, lun = change.target or "", _lun(change)
-                self.reasons[name, lun] = str(error)
-                if lun is not None and not isinstance(error, StoreMissing):
-                    self.refused.add((name, lun))
-        self.doubtful = self.doubtful or _lun(change) is None
-
-    def forbid(self, change: Change) -> bool:
-        """A target that failed is left closed, and so is one whose user cannot be trusted."""
-        if isinstance(change, BindIncoming | BindOutgoing) and change.name in self._accounts:
-            self.reasons[change.target or "", None] = self._accounts[change.name]
-        if isinstance(change, CreateAccount):
-            return change.account.name in self._accounts
-        if isinstance(change, DeleteAccount):
-            return False
-        lun = _lun(change)
-        return (change.target or "", None) in self.reasons or (
-            lun is not None and (change.target or "", lun) in self.reasons
-        )
-
-
-def _lun(change: Change) -> int | None:
-    if not isinstance(change, UnitChange):
-        return None
-    return change.lun if hasattr(change, "lun") else change.unit.lun
-
-
 def _expected(desired: Inventory) -> Observed:
     """What tgtd does not show, as it must be if nobody else changed it."""
     return Observed(
@@ -398,11 +322,3 @@ def _expected(desired: Inventory) -> Observed:
         {name: account.secret for name, account in desired.accounts.items()},
         Bindings(outgoing=desired.discovery.outgoing),
     )
-
-
-def _death_of(peer: Peer | None) -> int | None:
-    """A descriptor that is readable once the process is gone."""
-    try:
-        return None if peer is None else os.pidfd_open(peer.pid)
-    except OSError:
-        return None

@@ -6,22 +6,19 @@ or the store fails, what was before is put back and the caller hears why.
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
-from storlever.claims import Claims, Place
-from storlever.errors import Conflict, Fault, Invalid, Unavailable
-from storlever.inventory import Direction, Edit, Inventory
+from storlever.errors import Unavailable
+from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
-    BLOCK,
     FITTING,
     Account,
-    BackingType,
     DeviceType,
     LogicalUnit,
+    Place,
     Session,
     Target,
     sessions_in_the_way,
@@ -29,6 +26,7 @@ from storlever.model import (
 from storlever.names import SHORT_SECRET
 from storlever.plan import Scope
 from storlever.reconciler import Reconciler
+from storlever.shelf import Host, Shelf
 
 LOCK_PATIENCE = 10.0
 """Seconds a write waits for its turn."""
@@ -49,15 +47,7 @@ class Store(Protocol):
     def load(self) -> Inventory: ...
 
     def commit(self, edit: Edit) -> None:
-        """Make the edit durable before returning. Raises StoreFailed, and then nothing changed."""
-
-
-class Host(Protocol):
-    """The machine's files and devices. Both raise Unusable."""
-
-    def inspect(self, path: str) -> BackingStore: ...
-
-    def scsi_identity(self, path: str) -> ScsiIdentity: ...
+        """Make the edit durable before returning. Raises StateFailed, and then nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +88,12 @@ class Service:
     ) -> None:
         self._store = store
         self._reconciler = reconciler
-        self._host = host
         self._lock = lock
-        self._claims = Claims()
+        self._shelf = Shelf(host)
         self.inventory = store.load()
         for target in self.inventory.targets.values():
             for unit in target.units:
-                self._claim(target.name, unit.lun)
+                self._shelf.claim((target.name, unit.lun), unit)
 
     # -- reading: from memory, but for the sessions
 
@@ -133,11 +122,8 @@ class Service:
         failures = sorted(self._reconciler.failures.items(), key=str)
         return Health(
             self._reconciler.down,
-            tuple(
-                (name if lun is None else f"{name} LUN {lun}", reason)
-                for (name, lun), reason in failures
-            ),
-            tuple(sorted(target.name for target in self._reconciler.foreign(self.inventory))),
+            tuple((_spoken(*failed), reason) for failed, reason in failures),
+            self._reconciler.foreign,
         )
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
@@ -169,7 +155,7 @@ class Service:
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> tuple[str, ...]:
         with self._write():
             self._enact(self.inventory.set_discovery(given))
-        return _short(*filter(None, given.values()))
+        return _secret_warnings(*filter(None, given.values()))
 
     def add_target(self, name: str) -> tuple[str, ...]:
         with self._write():
@@ -205,7 +191,7 @@ class Service:
     def add_user(self, name: str, direction: Direction, account: Account) -> tuple[str, ...]:
         with self._write():
             self._enact(self.inventory.add_user(name, direction, account))
-        return _short(account)
+        return _secret_warnings(account)
 
     def set_secret(
         self,
@@ -223,7 +209,7 @@ class Service:
                 return ()
             account = Account(user, secret)
             self._enact(self.inventory.set_secret(name, direction, account, everywhere=everywhere))
-        return _short(account)
+        return _secret_warnings(account)
 
     def remove_user(self, name: str, direction: Direction, user: str) -> tuple[str, ...]:
         with self._write():
@@ -236,18 +222,11 @@ class Service:
         """`given`: fields of LogicalUnit by name; those left out take their defaults."""
         with self._write():
             self.inventory.target(name)
-            kind = given.get("device_type", DeviceType.DISK)
-            defaults = {
-                "backing_type": FITTING[kind][0],
-                "scsi_id": secrets.token_hex(16)[:31],  # as many digits as an NAA-6 designator
-                "serial_number": secrets.token_hex(8).upper(),
-            }
-            unit = LogicalUnit(lun=lun, **(defaults | _said(given)))
-            unit = self._mapped(unit, given)
+            unit = self._shelf.mapped(_new(lun, given), given)
             edit = self.inventory.add_unit(name, unit)
-            store = self._usable(name, unit, force)
-            self._enact(edit, verify=lambda: self._require_same(unit, store))
-        return _aio(unit)
+            store = self._shelf.usable((name, lun), unit, self.inventory, force=force)
+            self._enact(edit, verify=lambda: self._shelf.require_same(unit, store))
+        return _aio_warnings(unit)
 
     def edit_unit(
         self, name: str, lun: int, given: Mapping[str, Any], *, force: bool = False
@@ -255,25 +234,28 @@ class Service:
         """`given`: the fields to change. Giving the path again serves what is there now."""
         with self._write():
             old = self.inventory.unit(name, lun)
-            changes = _said(given)
-            kind = changes.get("device_type", old.device_type)
-            if old.backing_type not in FITTING[kind]:
-                changes.setdefault("backing_type", FITTING[kind][0])
-            unit = replace(old, **changes)
+            unit = _changed(old, given)
             if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
-                unit = self._mapped(replace(unit, product=None), given)
+                unit = self._shelf.mapped(replace(unit, product=None), given)
             edit = self.inventory.edit_unit(name, unit)
-            if "backing_path" not in given and not _asks_more(old, unit):
+            if "backing_path" in given or _asks_more(old, unit):
+                self._stand(name, old, unit, edit, force=force)
+            else:
                 self._enact(edit)
-                return _aio(unit) if "backing_type" in given else ()
-            going_on = old.online and unit.backing_path == old.backing_path
-            store = self._usable(name, unit, force or going_on)
-            reopen: frozenset[Place] = frozenset()
-            if self._moved((name, lun), unit, store):
-                edit = edit or Edit({name: self.inventory.target(name)})
-                reopen = frozenset({(name, lun)})
-            self._enact(edit, reopen=reopen, verify=lambda: self._require_same(unit, store))
-        return _aio(unit) if "backing_type" in given else ()
+        return _aio_warnings(unit) if "backing_type" in given else ()
+
+    def _stand(
+        self, name: str, old: LogicalUnit, unit: LogicalUnit, edit: Edit, *, force: bool
+    ) -> None:
+        """Bring an edit of a LUN into force that makes it stand on its store anew."""
+        place = (name, unit.lun)
+        going_on = old.online and unit.backing_path == old.backing_path
+        store = self._shelf.usable(place, unit, self.inventory, force=force or going_on)
+        reopen: frozenset[Place] = frozenset()
+        if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
+            edit = edit or Edit({name: self.inventory.target(name)})
+            reopen = frozenset({place})
+        self._enact(edit, reopen=reopen, verify=lambda: self._shelf.require_same(unit, store))
 
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
@@ -289,6 +271,8 @@ class Service:
         if not self._lock.acquire(timeout=LOCK_PATIENCE):
             raise Unavailable("too many changes are waiting for their turn")
         try:
+            self._claim(self._reconciler.opened)  # by passes, since the last write
+            self._reconciler.opened.clear()
             yield
         finally:
             self._lock.release()
@@ -318,10 +302,14 @@ class Service:
         except Exception:
             self._reconciler.put_back(before, scope)
             raise
-        self._reconciler.finish()
         self.inventory = after
-        for name, lun in _changed_units(edit, before) | reopen:
-            self._claim(name, lun)
+        self._reconciler.finish()
+        self._claim(_changed_units(edit, before))
+
+    def _claim(self, places: Iterable[Place]) -> None:
+        for name, lun in places:
+            target = self.inventory.targets.get(name)
+            self._shelf.claim((name, lun), target.unit(lun) if target else None)
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
@@ -330,88 +318,10 @@ class Service:
         if sessions := self._reconciler.backend.sessions(name):
             raise sessions_in_the_way(name, sessions)
 
-    # -- backing stores
 
-    def _mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
-        """With what the device says of itself, where it is mapped directly."""
-        if not unit.direct_map:
-            return unit
-        try:
-            identity = self._host.scsi_identity(unit.backing_path)
-        except (Unusable, OSError) as error:
-            raise Invalid(Fault("direct_map", str(error))) from None
-        return replace(
-            unit,
-            product=identity.product,
-            scsi_id=given.get("scsi_id") or identity.scsi_id or unit.scsi_id,
-            serial_number=given.get("serial_number")
-            or identity.serial_number
-            or unit.serial_number,
-        )
-
-    def _usable(self, name: str, unit: LogicalUnit, force: bool) -> BackingStore:
-        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use."""
-        try:
-            store = self._host.inspect(unit.backing_path)
-        except Unusable as error:
-            raise Invalid(Fault("backing_path", str(error))) from None
-        if (store.kind is Kind.CHARACTER) != (unit.backing_type is BackingType.SG):
-            needed = "an sg device" if unit.backing_type is BackingType.SG else "a file or disk"
-            raise Invalid(
-                Fault("backing_path", f"is a {store.kind}, a {unit.device_type} needs {needed}")
-            )
-        if unit.device_type is DeviceType.DISK and store.size < BLOCK:
-            raise Invalid(Fault("backing_path", f"is smaller than a block of {BLOCK} bytes"))
-        if unit.device_type is DeviceType.TAPE and not store.tape:
-            raise Invalid(Fault("backing_path", "is no tape: make one with tgtimg"))
-        if unit.device_type is DeviceType.CD and unit.readonly and not store.size:
-            raise Invalid(Fault("readonly", "tgtd lets initiators write a blank disc"))
-        self._require_unclaimed(name, unit, store)
-        if store.holder and not force:
-            raise Conflict(
-                f"{unit.backing_path} is in use by {store.holder}; say force=true to serve it "
-                "all the same",
-                code="backing-store-held",
-            )
-        return store
-
-    def _moved(self, place: Place, unit: LogicalUnit, store: BackingStore) -> bool:
-        """Whether tgtd may hold another file than is at the path now, or know another size."""
-        if not self._claims.hold(place, store.identity):
-            return unit.reopenable
-        grown = store.size != self._reconciler.backend.unit_size(*place)
-        return grown and unit.backing_type is BackingType.RDWR
-
-    def _require_unclaimed(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
-        keys = (store.identity, unit.backing_path)
-        for place in self._claims.others((name, unit.lun), keys):
-            other = self.inventory.unit(*place)
-            if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
-                raise Conflict(
-                    f"{unit.backing_path} is LUN {place[1]} of target {place[0]}; "
-                    'say "shared": true to serve it twice',
-                    code="backing-store-in-use",
-                )
-
-    def _require_same(self, unit: LogicalUnit, store: BackingStore) -> None:
-        """tgtd opened by path: what it opened must be what was looked at."""
-        if self._identity(unit.backing_path) != store.identity:
-            raise Conflict(
-                f"{unit.backing_path} was replaced while it was being opened",
-                code="backing-store-changed",
-            )
-
-    def _identity(self, path: str) -> str | None:
-        try:
-            return self._host.inspect(path).identity
-        except Unusable:
-            return None
-
-    def _claim(self, name: str, lun: int) -> None:
-        target = self.inventory.targets.get(name)
-        unit = target and target.unit(lun)
-        keys = (unit.backing_path, self._identity(unit.backing_path)) if unit else ()
-        self._claims.put((name, lun), filter(None, keys))
+def _spoken(name: str, lun: int | None) -> str:
+    place = "discovery" if name == DISCOVERY else name
+    return place if lun is None else f"{place} LUN {lun}"
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -421,6 +331,26 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in given.items()
         if value or key not in ("scsi_id", "serial_number")
     }
+
+
+def _new(lun: int, given: Mapping[str, Any]) -> LogicalUnit:
+    """A unit of these fields, with an identity of its own where none is given."""
+    kind = given.get("device_type", DeviceType.DISK)
+    defaults = {
+        "backing_type": FITTING[kind][0],
+        "scsi_id": secrets.token_hex(16)[:31],  # as many digits as an NAA-6 designator
+        "serial_number": secrets.token_hex(8).upper(),
+    }
+    return LogicalUnit(lun=lun, **(defaults | _said(given)))
+
+
+def _changed(old: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
+    """The unit with these fields; a new device type brings a backing type that fits."""
+    changes = _said(given)
+    fitting = FITTING[changes.get("device_type", old.device_type)]
+    if old.backing_type not in fitting:
+        changes.setdefault("backing_type", fitting[0])
+    return replace(old, **changes)
 
 
 def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
@@ -443,10 +373,10 @@ def _changed_units(edit: Edit, before: Inventory) -> frozenset[Place]:
     return frozenset(changed)
 
 
-def _short(*accounts: Account) -> tuple[str, ...]:
+def _secret_warnings(*accounts: Account) -> tuple[str, ...]:
     short = any(len(account.secret) < SHORT_SECRET for account in accounts)
     return (SHORT_SECRET_WARNING,) if short else ()
 
 
-def _aio(unit: LogicalUnit) -> tuple[str, ...]:
-    return (AIO_WARNING,) if unit.backing_type is BackingType.AIO else ()
+def _aio_warnings(unit: LogicalUnit) -> tuple[str, ...]:
+    return (AIO_WARNING,) if unit.aio else ()

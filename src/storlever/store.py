@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from storlever.errors import StateUnusable, StoreFailed, StorLeverError
+from storlever.errors import StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.model import (
     Access,
@@ -91,7 +91,7 @@ class SqliteStore:
             return Inventory.of(targets, accounts, discovery)
 
     def commit(self, edit: Edit) -> None:
-        """Raises StoreFailed, and then nothing has changed."""
+        """Raises StateFailed, and then nothing has changed."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for name, target in edit.targets.items():
@@ -179,6 +179,9 @@ def _create(path: Path) -> None:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
+    # Before the first look: else SQLite makes a file of shared memory, for which a full file
+    # system has no room.
+    connection.execute("PRAGMA locking_mode = exclusive")
     found = connection.execute("PRAGMA application_id").fetchone()[0]
     if found != APPLICATION_ID:
         raise StateUnusable("the state file is not StorLever's")
@@ -209,9 +212,9 @@ def _digest(name: str, text: str) -> str:
     return hashlib.blake2b(f"{name}\0{text}".encode(), digest_size=16).hexdigest()
 
 
-def _failure(error: sqlite3.Error) -> StoreFailed:
+def _failure(error: sqlite3.Error) -> StateFailed:
     full = _number(error) == sqlite3.SQLITE_FULL
-    return StoreFailed(
+    return StateFailed(
         f"cannot make the change durable: {error}",
         code="state-full" if full else "state-unwritable",
     )

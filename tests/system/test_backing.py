@@ -42,7 +42,7 @@ def run(*command: str | Path) -> str:
 
 @pytest.fixture
 def loop(file: Path) -> Iterator[Path]:
-    """A block device. Taken down once no tgtd has it open any more."""
+    """A block device. Tests name it before `storlever`, so that it is taken down after that."""
     device = Path(run("losetup", "--find", "--show", file))
     yield device
     run("losetup", "--detach", device)
@@ -222,7 +222,7 @@ def test_link_to_another_luns_file_put_in_place_while_offline_is_409(
 # -- block devices
 
 
-def test_block_device_is_served(storlever: StorLever, loop: Path, file: Path) -> None:
+def test_block_device_is_served(loop: Path, storlever: StorLever, file: Path) -> None:
     unit = storlever.add_lun(storlever.add_target(), 1, loop)
     with Initiator(storlever.portal, WIKI_TARGET) as disk:
         disk.ready()
@@ -233,11 +233,10 @@ def test_block_device_is_served(storlever: StorLever, loop: Path, file: Path) ->
     assert storlever.get(unit)["size"] == 16 << 20
     run("sync", file)
     assert file.read_bytes()[9 * 512 :][:512] == BLOCK
-    remove_all(storlever)
 
 
 def test_block_device_that_grows_is_served_with_its_new_size(
-    storlever: StorLever, loop: Path, file: Path
+    loop: Path, storlever: StorLever, file: Path
 ) -> None:
     unit = storlever.add_lun(storlever.add_target(), 1, loop)
     with Initiator(storlever.portal, WIKI_TARGET) as disk:
@@ -247,18 +246,16 @@ def test_block_device_that_grows_is_served_with_its_new_size(
         storlever.api("PUT", unit, {"path": str(loop)}, expect=200)
         assert disk.capacity() == (49152, 512)
     assert storlever.get(unit)["size"] == 24 << 20
-    remove_all(storlever)
 
 
 def test_two_nodes_of_one_block_device_are_one_backing_store(
-    storlever: StorLever, loop: Path, tmp_path: Path
+    loop: Path, storlever: StorLever, tmp_path: Path
 ) -> None:
     target = storlever.add_target()
     storlever.add_lun(target, 1, loop)
     node = tmp_path / "node"
     os.mknod(node, 0o600 | 0o060000, loop.stat().st_rdev)
     assert post(storlever, target, node)["code"] == "backing-store-in-use"
-    remove_all(storlever)
 
 
 @contextlib.contextmanager
@@ -267,8 +264,8 @@ def mounted(device: Path, where: Path) -> Iterator[Path]:
     run("mount", device, where)
     try:
         yield where
-    finally:
-        run("umount", where)
+    finally:  # a tgtd that was killed a moment ago may not have let go of it yet
+        wait_until(lambda: subprocess.run(["umount", where], check=False).returncode == 0)
 
 
 @contextlib.contextmanager
@@ -283,7 +280,7 @@ def held(device: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["mounted", "held"])
 def test_block_device_in_use_is_409_unless_forced(
-    storlever: StorLever, loop: Path, tmp_path: Path, how: str
+    loop: Path, storlever: StorLever, tmp_path: Path, how: str
 ) -> None:
     target = storlever.add_target()
     run("mkfs.ext4", "-q", loop)
@@ -295,13 +292,12 @@ def test_block_device_in_use_is_409_unless_forced(
         storlever.api("POST", f"{target}/lun_list?force=true", body, expect=201)
         with Initiator(storlever.portal, WIKI_TARGET) as disk:
             assert disk.ready().status == GOOD
-        remove_all(storlever)
-    storlever.add_lun(storlever.add_target(), 1, loop)
-    remove_all(storlever)
+        storlever.api("DELETE", f"{target}/lun_list/1", expect=200)
+    storlever.add_lun(target, 1, loop)
 
 
 def test_block_device_mounted_while_its_lun_was_offline_is_409_unless_forced(
-    storlever: StorLever, loop: Path, tmp_path: Path
+    loop: Path, storlever: StorLever, tmp_path: Path
 ) -> None:
     unit = storlever.add_lun(storlever.add_target(), 1, loop)
     storlever.api("PUT", unit, {"online": False}, expect=200)
@@ -313,13 +309,6 @@ def test_block_device_mounted_while_its_lun_was_offline_is_409_unless_forced(
         storlever.api("PUT", f"{unit}?force=true", {"online": True}, expect=200)
         assert disk.ready().status == GOOD
         storlever.api("PUT", unit, {"path": str(loop), "readonly": True}, expect=200)
-        remove_all(storlever)
-
-
-def remove_all(storlever: StorLever) -> None:
-    """So that nothing has a device open any more when it is taken down."""
-    for name in storlever.get("/target_list"):
-        storlever.api("DELETE", f"/target_list/{name}?force=true", expect=200)
 
 
 # -- commands in flight
@@ -331,16 +320,18 @@ class Stuck:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = image(folder / "disk.img", 8)
-        self.frozen = False
+        self._frozen = False
+        self._lock = threading.Lock()
 
     def freeze(self) -> None:
         run("fsfreeze", "--freeze", self.folder)
-        self.frozen = True
+        self._frozen = True
 
     def thaw(self) -> None:
-        if self.frozen:
-            run("fsfreeze", "--unfreeze", self.folder)
-            self.frozen = False
+        with self._lock:
+            if self._frozen:
+                run("fsfreeze", "--unfreeze", self.folder)
+            self._frozen = False
 
 
 @pytest.fixture

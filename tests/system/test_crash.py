@@ -48,7 +48,7 @@ class Client:
     odd: list[str] = field(default_factory=list)
 
     def run(self, base: str, killed: threading.Event) -> None:
-        chance = random.Random(self.seed)
+        chance = random.Random(self.seed)  # noqa: S311  not for secrets
         with httpx2.Client(base_url=base, timeout=20) as http:
             while not killed.is_set():
                 name = f"iqn.2026-01.test:{self.number}.{chance.randrange(4)}"
@@ -165,15 +165,15 @@ def make_foreign(storlever: StorLever) -> str:
 
 
 def foreign_block(storlever: StorLever) -> str:
-    return storlever.show().partition(f"Target 30000: {FOREIGN}\n")[2]
+    return storlever.show().partition(f"Target 30000: {FOREIGN}\n")[2].partition("\nTarget ")[0]
 
 
 def test_no_answered_write_is_lost_and_none_is_there_half_when_the_service_is_killed(
     root: Path,
 ) -> None:
-    seed = random.randrange(2**32)
+    seed = random.randrange(2**32)  # noqa: S311  not for secrets
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  not for secrets
     with service(root) as storlever:
         daemon = storlever.start().tgtd_pid()
         foreign = make_foreign(storlever)
@@ -194,7 +194,7 @@ def test_no_answered_write_is_lost_and_none_is_there_half_when_the_service_is_ki
             assert seen.pop(FOREIGN) == Known(("annie",), ("127.0.0.1",))
             assert seen == found
             used = {user for known in found.values() for user in known.users}
-            assert account_names(storlever) == used | {"annie", "storlever.guard"}
+            assert account_names(storlever) - {"storlever.guard"} == used | {"annie"}
         assert storlever.tgtd_pid() == daemon
         assert [odd for client in clients for odd in client.odd] == []
         answered = sum(client.answered for client in clients)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from storlever.backing import Machine
-from storlever.errors import StoreFailed, Unavailable
+from storlever.errors import StateFailed, Unavailable
 from storlever.inventory import Edit
 from storlever.names import GUARD
 from storlever.notes import MemoryNotes
@@ -39,13 +39,13 @@ class FlakyTgtd:
     def mend(self) -> None:
         self.fault = None
 
-    def exchange(self, request: Request) -> Reply:
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         if self.fault is not None and not self.hit:
             self.countdown -= 1
             if self.countdown == 0:
                 self.hit = True
                 return self.fault(request)
-        return self.tgtd.exchange(request)
+        return self.tgtd.exchange(request, pid=pid)
 
     # -- faults
 
@@ -74,7 +74,7 @@ class FlakyStore(MemoryStore):
 
     def commit(self, edit: Edit) -> None:
         if self.full:
-            raise StoreFailed("no space", code="state-full")
+            raise StateFailed("no space", code="state-full")
         super().commit(edit)
 
 
@@ -91,7 +91,7 @@ class Core:
         lock = threading.Lock()
         self.flaky = FlakyTgtd(self.tgtd)
         self.backend = TgtdBackend(self.flaky, self.tgtd)
-        self.reconciler = Reconciler(self.backend, self.notes, lock)
+        self.reconciler = Reconciler(self.backend, self.notes)
         machine = Machine(self.folder / "private")
         self.service = Service(self.store, self.reconciler, machine, lock)
 

@@ -31,7 +31,7 @@ Network = IPv4Network | IPv6Network
 
 
 def _text(alphabet: str, most: int, least: int = 1) -> st.SearchStrategy[str]:
-    return st.text(st.sampled_from(alphabet), min_size=least, max_size=most)
+    return st.text(alphabet, min_size=least, max_size=most)
 
 
 def _hexadecimal(size: int) -> st.SearchStrategy[str]:
@@ -117,7 +117,7 @@ def parsed(text: str) -> Address | Network:
 # -- the model
 
 
-def _several(of: st.SearchStrategy[str], most: int = 3) -> st.SearchStrategy[tuple[str, ...]]:
+def _several(of: st.SearchStrategy[str], most: int = 2) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(of, unique=True, max_size=most).map(tuple)
 
 
@@ -148,7 +148,7 @@ def units(draw: st.DrawFn, lun: int | None = None) -> LogicalUnit:
     )
 
 
-def unit_lists(most: int = 4) -> st.SearchStrategy[tuple[LogicalUnit, ...]]:
+def unit_lists(most: int = 3) -> st.SearchStrategy[tuple[LogicalUnit, ...]]:
     return st.lists(units(), max_size=most, unique_by=lambda unit: unit.lun).map(
         lambda found: tuple(sorted(found, key=lambda unit: unit.lun))
     )
@@ -169,7 +169,7 @@ def targets(draw: st.DrawFn, users: tuple[str, ...] = ()) -> Target:
 
 
 @st.composite
-def inventories(draw: st.DrawFn, most: int = 4) -> Inventory:
+def inventories(draw: st.DrawFn, most: int = 3) -> Inventory:
     """Up to `most` targets; every account is used, and every account used is there."""
     pool = draw(st.lists(accounts, max_size=5, unique_by=lambda account: account.name))
     users = tuple(account.name for account in pool)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from storlever.errors import Refused, StoreFailed, StorLeverError, Unavailable
+from storlever.errors import Refused, StateFailed, StorLeverError, Unavailable
 from storlever.inventory import Direction
 from storlever.model import Account, DeviceType
 from storlever.service import Service
@@ -134,7 +134,7 @@ def test_a_service_killed_anywhere_is_undone_by_its_next_life(
 def test_a_write_that_cannot_be_stored_changes_nothing(core: Core, write: Write) -> None:
     before, inventory = core.shown(), core.service.inventory
     core.store.full = True
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StateFailed):
         write(core.service, str(core.folder))
     assert core.service.inventory is inventory
     assert core.shown() == before

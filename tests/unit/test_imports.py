@@ -24,19 +24,33 @@ MAY = {
     "change": "model",
     "observed": "change errors model",
     "plan": "change inventory model names observed",
-    "claims": "",
-    "backoff": "claims",
+    "backoff": "model",
+    "failures": "change errors inventory model",
+    "reconciler": "backoff change errors failures inventory model names observed plan",
+    "loop": "errors inventory reconciler",
     "backing": "model",
-    "reconciler": "backoff change claims errors inventory model names observed plan",
-    "service": "backing claims errors inventory model names plan reconciler",
+    "claims": "model",
+    "shelf": "backing claims errors inventory model",
+    "service": "errors inventory model names plan reconciler shelf",
     "store": "errors inventory model",
-    "notes": "",
+    "notes": "errors model",
     "endpoint": "",
     "config": "endpoint errors",
     "logs": "",
     "cli": "config daemon errors",
 }
-PURE = {"errors", "names", "model", "change", "inventory", "observed", "plan", "claims"}
+PURE = {
+    "errors",
+    "names",
+    "model",
+    "change",
+    "inventory",
+    "observed",
+    "plan",
+    "claims",
+    "backoff",
+    "failures",
+}
 IMPURE = {
     "os",
     "socket",
@@ -52,7 +66,7 @@ IMPURE = {
 }
 WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
 FOR_WEB = {"errors", "inventory", "model", "names", "service"}
-FOR_TGTD = {"change", "endpoint", "errors", "model", "names", "observed"}
+FOR_TGTD = {"backing", "change", "endpoint", "errors", "model", "names", "observed"}
 WRITERS = {"store", "notes", "daemon", "tgtd.process"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {

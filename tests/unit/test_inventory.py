@@ -216,8 +216,8 @@ def test_units_stand_by_number_whatever_order_they_came_in() -> None:
     assert [unit.lun for unit in old.after(old.add_unit(ONE, UNIT)).target(ONE).units] == [1, 2]
 
 
-@given(some.inventories(most=3), st.data())
-@settings(max_examples=50)
+@given(some.inventories(), st.data())
+@settings(max_examples=25)
 def test_an_edit_that_changes_nothing_is_empty(old: Inventory, data: st.DataObject) -> None:
     given = {
         direction: old.accounts.get(name) if name else None
@@ -239,8 +239,8 @@ def test_an_edit_that_changes_nothing_is_empty(old: Inventory, data: st.DataObje
         assert not old.edit_unit(target.name, unit)
 
 
-@given(some.inventories(most=3))
-@settings(max_examples=50)
+@given(some.inventories())
+@settings(max_examples=25)
 def test_places_are_every_use_of_an_account(old: Inventory) -> None:
     uses = {(name, INCOMING, user) for name, each in old.targets.items() for user in each.incoming}
     uses |= {(name, OUTGOING, each.outgoing or "") for name, each in old.targets.items()}
@@ -433,11 +433,11 @@ def _plain(target: Target) -> Plain:
 
 
 TestAnySequenceOfEdits = Edits.TestCase
-TestAnySequenceOfEdits.settings = settings(max_examples=100, stateful_step_count=30)
+TestAnySequenceOfEdits.settings = settings(max_examples=60, stateful_step_count=30)
 
 
-@given(some.inventories(most=3), st.data())
-@settings(max_examples=50)
+@given(some.inventories(), st.data())
+@settings(max_examples=25)
 def test_the_inventory_before_an_edit_stays_as_it_was(old: Inventory, data: st.DataObject) -> None:
     """It is what a refused write is put back to."""
     copy = Inventory.of(old.targets.values(), old.accounts.values(), old.discovery)

@@ -3,7 +3,7 @@
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storlever.errors import Invalid
@@ -44,6 +44,7 @@ def test_two_empty_lists_admit_everyone() -> None:
     assert Access().entries == (EVERYONE,)
 
 
+@settings(max_examples=40)
 @given(some.access)
 def test_a_list_that_is_not_empty_admits_nobody_else(access: Access) -> None:
     said = {*access.names, *access.addresses}
@@ -98,12 +99,14 @@ def test_a_unit_in_force_is_observed_as_wished(unit: LogicalUnit) -> None:
     assert {name: getattr(observed, name) for name in wished} == {**wished, "backing_path": path}
 
 
+@settings(max_examples=40)
 @given(some.targets(("alice", "bob", "carol")))
 def test_the_guard_is_first_where_anybody_must_prove_who_they_are(target: Target) -> None:
     expected = (GUARD, *target.incoming) if target.incoming else ()
     assert target.slots == expected
 
 
+@settings(max_examples=40)
 @given(some.targets(("alice", "bob", "carol")))
 def test_the_accounts_of_a_target_are_those_of_both_directions(target: Target) -> None:
     assert target.accounts == {*target.incoming, target.outgoing} - {None}
@@ -140,6 +143,7 @@ def test_sessions_in_the_way_are_named() -> None:
     assert "force=true" in str(conflict)
 
 
+@settings(max_examples=40)
 @given(some.inventories())
 def test_what_the_strategies_draw_keeps_the_rules(inventory: Inventory) -> None:
     """So that tests which draw inventories test what can happen."""

@@ -1,7 +1,8 @@
 """Notes for the next life: the same cases on files and in memory, and files that are garbage."""
 
+import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storlever.errors import StateFailed
+from storlever.model import Pending
 from storlever.notes import FileNotes, MemoryNotes
 from storlever.reconciler import Notes
 
@@ -22,9 +25,13 @@ def notes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Notes]:
         yield notes
 
 
+def targets(*names: str) -> Pending:
+    return Pending(frozenset(names))
+
+
 def test_at_first_nothing_is_noted(notes: Notes) -> None:
     assert notes.settled() is None
-    assert notes.pending() == frozenset()
+    assert notes.pending() == Pending()
 
 
 def test_the_life_that_was_settled_is_the_last_one_said(notes: Notes) -> None:
@@ -35,22 +42,28 @@ def test_the_life_that_was_settled_is_the_last_one_said(notes: Notes) -> None:
 
 
 def test_names_are_pending_until_the_write_is_finished(notes: Notes) -> None:
-    names = frozenset({"iqn.2014-09.com.example:a,b", 'user "x"\n'})
+    names = Pending(frozenset({"iqn.2014-09.com.example:a,b"}), frozenset({'user "x"\n'}))
     notes.begin(names)
     assert notes.pending() == names
     notes.finish()
-    assert notes.pending() == frozenset()
+    assert notes.pending() == Pending()
 
 
 def test_a_write_replaces_the_names_of_the_one_before(notes: Notes) -> None:
-    notes.begin(frozenset({"a rather long name", "another one"}))
-    notes.begin(frozenset({"b"}))
-    assert notes.pending() == frozenset({"b"})
+    notes.begin(targets("a rather long name", "another one"))
+    notes.begin(targets("b"))
+    assert notes.pending() == targets("b")
+
+
+def test_a_user_and_a_target_of_one_name_are_two(notes: Notes) -> None:
+    """Else a user's name could make a target of somebody else's look like one of ours."""
+    notes.begin(Pending(accounts=frozenset({"iqn.2014-09.com.example:a"})))
+    assert notes.pending().targets == frozenset()
 
 
 def test_the_two_kinds_of_notes_do_not_mix(notes: Notes) -> None:
     notes.settle("peer")
-    notes.begin(frozenset({"name"}))
+    notes.begin(targets("name"))
     notes.finish()
     assert notes.settled() == "peer"
 
@@ -61,10 +74,10 @@ def test_the_two_kinds_of_notes_do_not_mix(notes: Notes) -> None:
 def test_the_next_life_reads_what_the_last_one_noted(tmp_path: Path) -> None:
     with closing(FileNotes(tmp_path)) as before:
         before.settle("peer")
-        before.begin(frozenset({"one", "two"}))
+        before.begin(targets("one", "two"))
     with closing(FileNotes(tmp_path)) as after:
         assert after.settled() == "peer"
-        assert after.pending() == frozenset({"one", "two"})
+        assert after.pending() == targets("one", "two")
 
 
 def test_nobody_else_may_read_the_notes(tmp_path: Path) -> None:
@@ -77,15 +90,20 @@ def test_a_kill_between_write_and_cut_leaves_whole_notes(long: list[str], short:
     """The new line stands before the rest of the old one."""
     with TemporaryDirectory() as folder, closing(FileNotes(Path(folder))) as notes:
         file = Path(folder) / "pending"
-        notes.begin(frozenset(short))
+        notes.begin(targets(*short))
         line = file.read_bytes()
-        notes.begin(frozenset(long))
+        notes.begin(targets(*long))
         rest = file.read_bytes()[len(line) :]
         file.write_bytes(line + rest)
-        assert notes.pending() == frozenset(short)
+        assert notes.pending() == targets(*short)
 
 
-@given(st.binary() | st.sampled_from((b"{}", b"1", b"null", b'"text"', b"[1, null]", b"[", b"NaN")))
+@given(
+    st.binary()
+    | st.sampled_from(
+        (b"{}", b"1", b"null", b'"text"', b'{"targets": [1, null], "accounts": 3}', b"[", b"NaN")
+    )
+)
 def test_garbage_is_never_an_error(garbage: bytes) -> None:
     """A power cut may leave anything; whatever is read then, its type is right."""
     with TemporaryDirectory() as folder:
@@ -93,14 +111,45 @@ def test_garbage_is_never_an_error(garbage: bytes) -> None:
             (Path(folder) / name).write_bytes(garbage)
         with closing(FileNotes(Path(folder))) as notes:
             assert isinstance(notes.settled(), str | None)
-            assert all(isinstance(name, str) for name in notes.pending())
-            notes.begin(frozenset({"name"}))
+            said = notes.pending()
+            assert all(isinstance(name, str) for name in said.targets | said.accounts)
+            notes.begin(targets("name"))
             notes.settle("peer")
-            assert (notes.pending(), notes.settled()) == (frozenset({"name"}), "peer")
+            assert (notes.pending(), notes.settled()) == (targets("name"), "peer")
 
 
 def test_garbage_names_nothing(tmp_path: Path) -> None:
     for name in ("settled", "pending"):
         (tmp_path / name).write_bytes(b"\0\0\0\0")
     with closing(FileNotes(tmp_path)) as notes:
-        assert (notes.settled(), notes.pending()) == (None, frozenset())
+        assert (notes.settled(), notes.pending()) == (None, Pending())
+
+
+def test_a_note_that_cannot_be_written_fails_the_write_before_it_begins(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes:
+        notes.begin(targets("name"))
+        with broken(notes), pytest.raises(StateFailed):
+            notes.begin(targets("other"))
+
+
+def test_a_note_that_stays_too_long_is_no_error(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes:
+        with broken(notes):
+            notes.finish()
+            notes.settle("peer")
+        notes.finish()
+
+
+@contextmanager
+def broken(notes: FileNotes) -> Iterator[None]:
+    """Notes whose files take no writes, as on a file system that turned read-only."""
+    lines = (notes._names, notes._peer)
+    files = [line._file for line in lines]
+    for line in lines:
+        line._file = os.open(os.devnull, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        for line, file in zip(lines, files, strict=True):
+            os.close(line._file)
+            line._file = file

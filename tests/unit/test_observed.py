@@ -31,6 +31,7 @@ from storlever.model import (
     LogicalUnit,
     ObservedTarget,
     ObservedUnit,
+    Pending,
     ScsiProduct,
 )
 from storlever.observed import Observed, rebound
@@ -221,7 +222,7 @@ def test_what_tgtd_does_not_tell_is_learned_from_before() -> None:
 
 def test_what_is_in_doubt_is_not_learned() -> None:
     fresh = told()
-    fresh.learn(known_before(), except_for=(NAME, "alice"))
+    fresh.learn(known_before(), Pending(frozenset({NAME}), frozenset({"alice"})))
     assert fresh == told()
 
 

@@ -151,8 +151,8 @@ class Watched:
         self.tgtd = MemoryTgtd()
         self.allowed: tuple[Inventory, ...] = ()
 
-    def exchange(self, request: Request) -> Reply:
-        reply = self.tgtd.exchange(request)
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        reply = self.tgtd.exchange(request, pid=pid)
         if self.allowed:
             assert self.admitted() <= frozenset().union(*map(granted, self.allowed)), request
             assert self.listing() <= frozenset().union(*map(discoverers, self.allowed)), request

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from storlever.errors import Conflict, Invalid, NotFound, Unavailable
+from storlever.errors import BackingMissing, Conflict, Invalid, NotFound, Unavailable
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
@@ -417,3 +417,120 @@ def test_an_outgoing_discovery_user_that_somebody_bound_is_replaced(core: Core) 
     core.tgtd.discovery.outgoing = "other"
     core.service.set_discovery({OUT: Account("finder", "finder's secret")})
     assert core.tgtd.discovery.outgoing == "finder"
+
+
+# -- what a review found
+
+
+def test_a_user_named_like_a_foreign_target_does_not_make_it_ours(core: Core) -> None:
+    core.add_foreign()
+    core.settle()
+    core.flaky.fail(4, core.flaky.time_out_after)
+    with pytest.raises(Unavailable):
+        core.service.add_user(T, IN, Account(FOREIGN, "some secret"))
+    core.flaky.mend()
+    core.settle()
+    assert 99 in core.tgtd.targets
+
+
+def test_a_lun_without_its_file_can_be_taken_offline(core: Core) -> None:
+    add_unit(core)
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    core.service.edit_unit(T, 1, {"online": False})
+    assert core.service.unit(T, 1).state == "offline"
+    core.service.add_target("iqn.2026-01.test:new")
+
+
+def test_an_edit_of_a_lun_without_its_file_does_not_stop_others(core: Core) -> None:
+    add_unit(core)
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    with pytest.raises(BackingMissing):
+        core.service.edit_unit(T, 1, {"write_cache": False})
+    core.service.add_target("iqn.2026-01.test:new")
+
+
+@pytest.mark.parametrize("kind", [BackingType.RDWR, BackingType.AIO])
+@pytest.mark.parametrize("device", [DeviceType.DISK, DeviceType.CD])
+def test_the_path_given_again_serves_what_is_there_now(
+    core: Core, kind: BackingType, device: DeviceType
+) -> None:
+    add_unit(core, backing_type=kind, device_type=device)
+    image(core.folder / "new.img", 3)
+    (core.folder / "new.img").rename(core.folder / "1.img")
+    asked = core.tgtd.requests
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "1.img")})
+    assert core.tgtd.requests > asked
+    assert core.service.unit(T, 1).size == 3 << 20
+    image(core.folder / "1.img", 5)
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "1.img")})
+    assert core.service.unit(T, 1).size == 5 << 20
+
+
+def test_a_cd_is_not_warned_of_aio(core: Core) -> None:
+    given = {
+        "backing_path": str(core.folder / "1.img"),
+        "backing_type": BackingType.AIO,
+        "device_type": DeviceType.CD,
+    }
+    assert core.service.add_unit(T, 1, given) == ()
+
+
+def test_a_file_that_came_back_is_claimed_by_its_lun(core: Core) -> None:
+    add_unit(core)
+    core.tgtd.restart()
+    (core.folder / "1.img").unlink()
+    late = core.reborn()
+    late.settle()
+    image(core.folder / "1.img", 1)
+    late.settle()
+    (core.folder / "link.img").symlink_to(core.folder / "1.img")
+    with pytest.raises(Conflict, match="is LUN 1 of target"):
+        late.service.add_unit(U, 1, {"backing_path": str(core.folder / "link.img")})
+
+
+def test_a_lun_that_a_write_mended_does_not_rest(core: Core) -> None:
+    add_unit(core, 1)
+    core.tgtd.restart()
+    (core.folder / "1.img").unlink()
+    (core.folder / "1.img").symlink_to(core.folder)
+    core.settle()
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
+    for target in core.tgtd.targets.values():
+        target.units.clear()
+    core.settle()
+    assert core.service.unit(T, 1).state == "ready"
+
+
+def test_an_entry_that_somebody_bound_as_a_name_is_removed(core: Core) -> None:
+    for key in ("initiator-name", "initiator-address"):
+        core.raw(Mode.TARGET, Op.BIND, (key, "foo"), tid=1)
+        core.raw(Mode.TARGET, Op.BIND, (key, "iqn.2026-01.test:x"), tid=1)
+    core.settle()
+    assert (core.tgtd.targets[1].names, core.tgtd.targets[1].addresses) == ([], ["ALL"])
+    assert core.settle() == 0
+
+
+def test_a_target_of_ours_that_is_being_made_is_not_foreign(core: Core) -> None:
+    core.service.add_target("iqn.2026-01.test:new")
+    assert core.service.health().foreign == ()
+
+
+def test_another_tgtd_is_not_asked_by_the_numbers_of_the_last_one(core: Core) -> None:
+    """Target 1 may be somebody else's there."""
+    core.tgtd.restart()
+    core.raw(Mode.TARGET, Op.NEW, ("targetname", FOREIGN), tid=1)
+    with pytest.raises(Unavailable, match="restarted"):
+        core.service.edit_target(T, addresses=("10.0.0.1",))
+    assert core.tgtd.targets[1].addresses == []
+    core.settle()
+    assert core.service.target(T).state == "ready"
+
+
+def test_a_refusal_to_show_is_no_reason_to_fall_over(core: Core) -> None:
+    core.flaky.fail(1, core.flaky.refuse)
+    with pytest.raises(Unavailable, match="does not show"):
+        core.settle()

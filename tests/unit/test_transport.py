@@ -130,7 +130,7 @@ def test_every_request_has_a_connection_of_its_own(path: Path) -> None:
 
 def test_the_peer_is_the_process_that_answered(path: Path) -> None:
     with served(path, sends(reply(b"\0"))):
-        assert SocketTransport(str(path)).exchange_with_peer(SHOW) == (Reply(0), os.getpid())
+        assert SocketTransport(str(path)).peer() == os.getpid()
 
 
 # -- when nothing good comes

@@ -21,8 +21,8 @@ from storlever.errors import (
     Invalid,
     NotFound,
     Refused,
+    StateFailed,
     StateUnusable,
-    StoreFailed,
     StorLeverError,
     Unavailable,
 )
@@ -197,8 +197,8 @@ ERRORS: list[tuple[StorLeverError, int, str]] = [
     (Conflict("there", code="target-exists"), 409, "target-exists"),
     (Refused("tgtd will not"), 409, "refused"),
     (Unavailable("tgtd is down", retry_after=7), 503, "tgtd-unavailable"),
-    (StoreFailed("no luck"), 503, "state-unwritable"),
-    (StoreFailed("no room", code="state-full"), 507, "state-full"),
+    (StateFailed("no luck"), 503, "state-unwritable"),
+    (StateFailed("no room", code="state-full"), 507, "state-full"),
 ]
 
 

@@ -126,7 +126,7 @@ class MemoryTgtd:
     def ensure(self) -> Peer:
         if self.dead:
             raise NotRunning("tgtd is not running")
-        return Peer(0, self.life)
+        return Peer(self.life, self.life)
 
     def restart(self) -> None:
         """A new life, with everything forgotten."""
@@ -140,9 +140,11 @@ class MemoryTgtd:
         self.dead = False
         self._next_session = 1
 
-    def exchange(self, request: Request) -> Reply:
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         if self.dead:
             raise NotRunning("tgtd is not running")
+        if pid not in (None, self.life):
+            raise Unavailable("tgtd has been restarted")
         if self.hung:
             raise Unavailable("tgtd did not answer")
         self.requests += 1

@@ -11,7 +11,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -34,9 +36,9 @@ START_PATIENCE = 5.0
 STOP_PATIENCE = 5.0
 
 
-def socket_path(control_port: int, environment: dict[str, str] | None = None) -> str:
+def socket_path(control_port: int) -> str:
     """Where a tgtd of this control port listens; tgtadm and tgtd follow the same variable."""
-    base = (os.environ if environment is None else environment).get(SOCKET_VARIABLE)
+    base = os.environ.get(SOCKET_VARIABLE)
     path = f"{base or DEFAULT_SOCKET}.{control_port}"
     if len(os.fsencode(path)) > SOCKET_LIMIT:
         raise Unavailable(f"the socket path {path} is longer than {SOCKET_LIMIT} bytes")
@@ -54,7 +56,7 @@ class AttachedTgtd:
         self._transport = transport
 
     def ensure(self) -> Peer:
-        _, pid = self._transport.exchange_with_peer(Request(Mode.DRIVER, Op.SHOW))
+        pid = self._transport.peer()
         return Peer(pid, _started(pid))
 
 
@@ -70,7 +72,6 @@ class OwnedTgtd:
         io_threads: int,
         owner: Path,
         log_file: Path,
-        program: str = "tgtd",
     ) -> None:
         self._transport = transport
         self._control_port = control_port
@@ -78,13 +79,12 @@ class OwnedTgtd:
         self._io_threads = io_threads
         self._owner = str(owner)
         self._log_file = log_file
-        self._program = program
         self._child: subprocess.Popen[bytes] | None = None
 
     def running(self) -> Peer | None:
         """The owned tgtd if it runs. Raises NotOurs when the control port is another's."""
         try:
-            _, pid = self._transport.exchange_with_peer(Request(Mode.DRIVER, Op.SHOW))
+            pid = self._transport.peer()
         except NotRunning:
             return None
         except Silent as silent:
@@ -105,54 +105,59 @@ class OwnedTgtd:
 
     def _start(self) -> Peer:
         self._require_free_portals()
-        Path(self._transport.path).parent.mkdir(parents=True, exist_ok=True)
-        portals = ",".join(f"portal={portal}" for portal in self._portals)
-        command = [
-            self._program,
-            "-f",
-            "-C",
-            str(self._control_port),
-            "-t",
-            str(self._io_threads),
-            "--iscsi",
-            portals,
-        ]
-        # Descriptor 0 must refuse writes, as DEVNULL does not: while tgtd opens another path for a
-        # live unit, its workers write to 0 and would take what was lost there for written.
-        with self._log_file.open("ab") as output, Path(os.devnull).open("rb") as nothing:
-            try:
-                self._child = subprocess.Popen(
-                    command,
-                    stdin=nothing,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,  # Ctrl-C in our terminal is not for it
-                    env={**os.environ, OWNER_VARIABLE: self._owner},
-                )
-            except OSError as error:
-                raise Unavailable(f"cannot start {self._program}: {error.strerror}") from None
-        peer = self._wait_for(self._child)
         try:
+            self._child = self._spawned()
+        except OSError as error:
+            raise Unavailable(f"cannot start tgtd: {error.strerror}") from None
+        try:
+            peer = self._wait_for(self._child)
             self._require_portals()
         except Unavailable:
-            self._kill(peer)
+            self._child.kill()
+            self._child.wait()
             raise
         log.info("tgtd started", pid=peer.pid, portals=[str(each) for each in self._portals])
         return peer
 
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        """Raises OSError.
+
+        Its descriptor 0 must refuse writes, as DEVNULL does not: while tgtd opens another path for
+        a live unit, its workers write to 0 and would take what was lost there for written.
+        """
+        Path(self._transport.path).parent.mkdir(parents=True, exist_ok=True)
+        with self._log() as output, Path(os.devnull).open("rb") as nothing:
+            return subprocess.Popen(
+                [
+                    *("tgtd", "-f"),
+                    *("-C", str(self._control_port)),
+                    *("-t", str(self._io_threads)),
+                    *("--iscsi", ",".join(f"portal={portal}" for portal in self._portals)),
+                ],
+                stdin=nothing,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in our terminal is not for it
+                env={**os.environ, OWNER_VARIABLE: self._owner},
+            )
+
+    def _log(self) -> BinaryIO:
+        """tgtd's own log, to append to; for nobody else to read."""
+        return open(self._log_file, "ab", opener=partial(os.open, mode=0o600))
+
     def _wait_for(self, child: subprocess.Popen[bytes]) -> Peer:
+        """Raises NotOurs when another one has taken the control port meanwhile."""
         deadline = time.monotonic() + START_PATIENCE
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 raise Unavailable(f"tgtd ended at its start; its log is {self._log_file}")
             try:
-                _, pid = self._transport.exchange_with_peer(Request(Mode.DRIVER, Op.SHOW))
+                pid = self._transport.peer()
             except Unavailable:
                 time.sleep(0.01)
             else:
+                self._require_ours(pid)
                 return Peer(pid, _started(pid))
-        child.kill()
-        child.wait()
         raise Unavailable(f"tgtd did not answer within {START_PATIENCE:g} s of its start")
 
     def _require_free_portals(self) -> None:
@@ -180,6 +185,8 @@ class OwnedTgtd:
         """End it: no new logins, every target removed, then the daemon; by force if need be."""
         try:
             peer = self.running()
+        except Silent as silent:  # ours, and hung
+            peer = Peer(silent.pid, _started(silent.pid))
         except Unavailable:
             peer = None
         if peer is None:

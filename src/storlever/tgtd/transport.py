@@ -7,9 +7,18 @@ import time
 from typing import Protocol
 
 from storlever.errors import Unavailable
-from storlever.tgtd.wire import REPLY_HEADER, Reply, Request, decode_reply, reply_size
+from storlever.tgtd.wire import (
+    REPLY_HEADER,
+    Mode,
+    Op,
+    Reply,
+    Request,
+    decode_reply,
+    reply_size,
+)
 
 _CREDENTIALS = struct.Struct("=iII")
+_HARMLESS = Request(Mode.DRIVER, Op.SHOW)
 
 
 class NotRunning(Unavailable):
@@ -27,38 +36,34 @@ class Silent(Unavailable):
 class Transport(Protocol):
     """Raises Unavailable when the daemon is down, hung, or answers nonsense."""
 
-    def exchange(self, request: Request) -> Reply: ...
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        """`pid`: the process that must be at the other end; another one is not asked."""
 
 
 class SocketTransport:
-    """One connection a request, as tgtd wants it, with one deadline for the whole exchange.
-
-    The full request follows the connection at once: a connection closed without one makes
-    tgtd spin. `peer` is the process at the other end, or None while there is none.
-    """
+    """One connection a request, as tgtd wants it, with a deadline for the whole exchange."""
 
     def __init__(self, path: str, *, timeout: float = 3.0) -> None:
         self.path = path
         self.timeout = timeout
 
-    def exchange(self, request: Request) -> Reply:
-        reply, _ = self._exchange(request.encode())
-        return reply
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        return self._exchange(request, pid)[0]
 
-    def exchange_with_peer(self, request: Request) -> tuple[Reply, int]:
-        """The reply and the process id of the daemon that gave it."""
-        return self._exchange(request.encode())
+    def peer(self) -> int:
+        """The process id of the daemon, which answers. Raises Unavailable."""
+        return self._exchange(_HARMLESS, None)[1]
 
-    def _exchange(self, frame: bytes) -> tuple[Reply, int]:
+    def _exchange(self, request: Request, expected: int | None) -> tuple[Reply, int]:
         deadline = time.monotonic() + self.timeout
         try:
             with contextlib.closing(self._connected(deadline)) as connection:
-                connection.settimeout(self.timeout)
-                connection.sendall(frame)
-                credentials = connection.getsockopt(
-                    socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-                )
-                pid = _CREDENTIALS.unpack(credentials)[0]
+                pid = _pid_of(connection)
+                # A whole request follows every connection: tgtd spins over one that brings none.
+                same = expected in (None, pid)
+                connection.sendall((request if same else _HARMLESS).encode())
+                if not same:
+                    raise Unavailable("tgtd has been restarted")
                 try:
                     header = _receive(connection, REPLY_HEADER, deadline)
                     rest = _receive(connection, reply_size(header), deadline)
@@ -92,6 +97,12 @@ class SocketTransport:
         except BaseException:
             connection.close()
             raise
+
+
+def _pid_of(connection: socket.socket) -> int:
+    said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(said)[0]
+    return pid
 
 
 def _left(deadline: float) -> float:

@@ -9,7 +9,7 @@ logs secrets).
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 
@@ -151,7 +151,7 @@ class Request:
     device: Device = Device.DISK
     outgoing: bool = False
     force: bool = False
-    parameters: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
 
     def __post_init__(self) -> None:
         _check_parameters(self)

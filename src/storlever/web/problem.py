@@ -13,7 +13,7 @@ from storlever.errors import (
     Invalid,
     NotFound,
     Refused,
-    StoreFailed,
+    StateFailed,
     StorLeverError,
     Unavailable,
 )
@@ -25,7 +25,7 @@ STATUSES: dict[type[StorLeverError], int] = {
     Conflict: 409,
     Refused: 409,
     Unavailable: 503,
-    StoreFailed: 503,
+    StateFailed: 503,
 }
 FULL = 507  # RFC 4918: the state's file system has no room
 
@@ -94,7 +94,7 @@ def of_error(request: Request, error: StorLeverError) -> Response:
             extra["blocking"] = error.blocking
         case Unavailable():
             extra["headers"] = {"Retry-After": str(error.retry_after)}
-        case StoreFailed() if error.code == "state-full":
+        case StateFailed() if error.code == "state-full":
             status = FULL
     return problem(request.scope, status, error.code, str(error), **extra)
 

@@ -1,0 +1,110 @@
+"""The backing stores that LUNs stand on: may this one be served, and is it still the same."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
+from storlever.claims import Claims
+from storlever.errors import Conflict, Fault, Invalid
+from storlever.inventory import Inventory
+from storlever.model import BLOCK, BackingType, DeviceType, LogicalUnit, Place
+
+
+class Host(Protocol):
+    """The machine's files and devices."""
+
+    def identity(self, path: str) -> str | None:
+        """What tells this store from others, whatever path leads to it; None where none is."""
+
+    def inspect(self, path: str) -> BackingStore:
+        """Raises Unusable."""
+
+    def scsi_identity(self, path: str) -> ScsiIdentity:
+        """Raises Unusable."""
+
+
+class Shelf:
+    """Knows who stands on what. Needs the caller's lock."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._claims = Claims()
+
+    def claim(self, place: Place, unit: LogicalUnit | None) -> None:
+        """The place stands on what is behind the unit's path now; None lets go."""
+        keys = (unit.backing_path, self._host.identity(unit.backing_path)) if unit else ()
+        self._claims.put(place, filter(None, keys))
+
+    def mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
+        """With what the device says of itself, where it is mapped directly. Raises Invalid."""
+        if not unit.direct_map:
+            return unit
+        try:
+            found = self._host.scsi_identity(unit.backing_path)
+        except Unusable as error:
+            raise Invalid(Fault("direct_map", str(error))) from None
+        return replace(
+            unit,
+            product=found.product,
+            scsi_id=given.get("scsi_id") or found.scsi_id or unit.scsi_id,
+            serial_number=given.get("serial_number") or found.serial_number or unit.serial_number,
+        )
+
+    def usable(
+        self, place: Place, unit: LogicalUnit, inventory: Inventory, *, force: bool
+    ) -> BackingStore:
+        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use."""
+        try:
+            store = self._host.inspect(unit.backing_path)
+        except Unusable as error:
+            raise Invalid(Fault("backing_path", str(error))) from None
+        if fault := _misfit(unit, store):
+            raise Invalid(fault)
+        self._require_unclaimed(place, unit, store, inventory)
+        if store.holder and not force:
+            raise Conflict(
+                f"{unit.backing_path} is in use by {store.holder}", code="backing-store-held"
+            )
+        return store
+
+    def moved(self, place: Place, unit: LogicalUnit, store: BackingStore, size: int | None) -> bool:
+        """Whether tgtd may hold another file than is at the path now, or serves another size.
+
+        A tape grows by being written, so its size says nothing.
+        """
+        grown = store.size != size and unit.device_type is not DeviceType.TAPE
+        return grown or not self._claims.hold(place, store.identity)
+
+    def require_same(self, unit: LogicalUnit, store: BackingStore) -> None:
+        """tgtd opened by path: what it opened must be what was looked at. Raises Conflict."""
+        if self._host.identity(unit.backing_path) != store.identity:
+            raise Conflict(
+                f"{unit.backing_path} was replaced while it was being opened",
+                code="backing-store-changed",
+            )
+
+    def _require_unclaimed(
+        self, place: Place, unit: LogicalUnit, store: BackingStore, inventory: Inventory
+    ) -> None:
+        for name, lun in self._claims.others(place, (store.identity, unit.backing_path)):
+            other = inventory.unit(name, lun)
+            if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
+                raise Conflict(
+                    f"{unit.backing_path} is LUN {lun} of target {name}",
+                    code="backing-store-in-use",
+                )
+
+
+def _misfit(unit: LogicalUnit, store: BackingStore) -> Fault | None:
+    """Why tgtd cannot, or must not, serve this store as such a unit."""
+    if (store.kind is Kind.CHARACTER) != (unit.backing_type is BackingType.SG):
+        needed = "an sg device" if unit.backing_type is BackingType.SG else "a file or disk"
+        return Fault("backing_path", f"is a {store.kind}, a {unit.device_type} needs {needed}")
+    if unit.device_type is DeviceType.DISK and store.size < BLOCK:
+        return Fault("backing_path", f"is smaller than a block of {BLOCK} bytes")
+    if unit.device_type is DeviceType.TAPE and not store.tape:
+        return Fault("backing_path", "is no tape: make one with tgtimg")
+    if unit.device_type is DeviceType.CD and unit.readonly and not store.size:
+        return Fault("readonly", "tgtd lets initiators write a blank disc")
+    return None
