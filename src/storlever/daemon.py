@@ -57,11 +57,12 @@ def serve(settings: Settings) -> None:
         stack.callback(notes.close)
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
-        if isinstance(daemon, OwnedTgtd):
-            stack.callback(daemon.stop)
         lock = threading.Lock()
         reconciler = Reconciler(TgtdBackend(transport, daemon), notes)
         service = Service(store, reconciler, Machine(settings.state_dir), lock)
+        # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
+        if isinstance(daemon, OwnedTgtd):
+            stack.callback(daemon.stop)
         _first_pass(reconciler, service)
         loop = Loop(reconciler, lambda: service.inventory, lock)
         thread = threading.Thread(target=loop.run, name="loop")

@@ -153,7 +153,7 @@ class Inventory:
             self._same_secret(
                 account,
                 (place for place in self.places(account.name) if place != here),
-                "; say everywhere=true to change it on all of them",
+                "password-shared",
             )
         return self._settled({}, {account.name: account})
 
@@ -253,7 +253,10 @@ class Inventory:
         return target
 
     def _same_secret(
-        self, account: Account, places: Iterable[tuple[str, Direction]], hint: str = ""
+        self,
+        account: Account,
+        places: Iterable[tuple[str, Direction]],
+        code: str = "password-differs",
     ) -> None:
         """tgtd has one secret a name: raises Conflict where `places` rely on another one."""
         known = self.accounts.get(account.name)
@@ -262,10 +265,7 @@ class Inventory:
         some = [_spoken(place) for place in islice(places, 4)]
         if some:
             where = ", ".join(some[:3]) + (", and others" if len(some) > 3 else "")
-            raise Conflict(
-                f"user {account.name!r} has another password as {where}{hint}",
-                code="password-differs",
-            )
+            raise Conflict(f"user {account.name!r} has another password as {where}", code=code)
 
 
 def _spoken(place: tuple[str, Direction]) -> str:

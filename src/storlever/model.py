@@ -229,7 +229,7 @@ class ObservedTarget:
 
 def sessions_in_the_way(target: str, sessions: tuple[Session, ...]) -> Conflict:
     return Conflict(
-        f"target {target} has sessions; say force=true to close them",
+        f"target {target} has sessions",
         code="sessions-active",
         blocking=tuple((session.initiator_name, session.address) for session in sessions),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.initiator import GOOD, UNIT_ATTENTION, ConnectionLost, Initiator, Result
+from tests.initiator import GOOD, UNIT_ATTENTION, ConnectionLost, Initiator, Login, Result
 from tests.scsi import WRITE_PROTECTED, naa6, serial_number, write_protected
 from tests.world import StorLever, image, wait_until
 
@@ -28,13 +28,15 @@ PATIENCE = 1000
 class Worker(threading.Thread):
     """Writes random data all over a LUN and reads it back, until it is stopped or fails.
 
+    The session is this thread's alone while it lives: libiscsi's contexts are not for two.
+
     Unit attentions are drained as any initiator does; everything else that is not GOOD is an
     error, but for a refused write once `may_be_refused` is said.
     """
 
     def __init__(self, session: Initiator) -> None:
         super().__init__(daemon=True)
-        self.session = session
+        self._session = session
         self.done = self.refused = 0
         self.error: str | None = None
         self.may_be_refused = False
@@ -49,13 +51,13 @@ class Worker(threading.Thread):
 
     def _work(self, lba: int) -> None:
         """Write, and whether or not that was allowed, read what must be there then."""
-        before = self._good("read before", lambda: self.session.read(lba, RUN)).data
+        before = self._good("read before", lambda: self._session.read(lba, RUN)).data
         data = os.urandom(RUN * 512)
-        written = self._past_attentions(lambda: self.session.write(lba, data))
+        written = self._past_attentions(lambda: self._session.write(lba, data))
         refused = self.may_be_refused and written.sense == WRITE_PROTECTED
         if written.status != GOOD and not refused:
             self._fail("write", written)
-        found = self._good("read", lambda: self.session.read(lba, RUN)).data
+        found = self._good("read", lambda: self._session.read(lba, RUN)).data
         if self.error is None and found != (before if refused else data):
             self.error = f"block {lba}: read other data than was written"
         self.refused += refused
@@ -94,7 +96,7 @@ class Worker(threading.Thread):
         self.join(30)
         assert not self.is_alive()
         assert self.error is None
-        assert self.session.alive
+        assert self._session.alive
 
 
 class World:
@@ -109,8 +111,7 @@ class World:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Worker]:
-        login = {"name": NAME, "user": "worker", "password": SECRET}
-        with Initiator(self.storlever.portal, A, **login) as session:  # type: ignore[arg-type]
+        with self.session(A, "worker") as session:
             session.ready()
             before = self.storlever.get(self.a)["session_list"]
             assert [each["initiator"] for each in before] == [NAME]
@@ -120,9 +121,13 @@ class World:
                 worker.goes_on()
                 yield worker
                 worker.goes_on()
-                assert self.storlever.get(self.a)["session_list"] == before
+                wait_until(lambda: self.storlever.get(self.a)["session_list"] == before)
             finally:
                 worker.stop()
+
+    def session(self, target: str, user: str, password: str = SECRET) -> Initiator:
+        login: Login = {"name": NAME, "user": user, "password": password}
+        return Initiator(self.storlever.portal, target, **login)
 
     def put(self, path: str, /, **fields: Any) -> None:
         self.storlever.api("PUT", path, fields, expect=200)
@@ -218,8 +223,7 @@ def test_session_survives_other_targets_that_come_change_and_go(world: World) ->
             world.put(unit, readonly=True)
             world.put(user, password="rotated-number")
             worker.goes_on()
-            login = {"name": NAME, "user": "other", "password": "rotated-number"}
-            with Initiator(world.storlever.portal, B, **login):  # type: ignore[arg-type]
+            with world.session(B, "other", "rotated-number"):
                 world.storlever.api("PUT", f"{b}?force=true", {"state": "offline"}, expect=200)
                 worker.goes_on()
             world.put(b, state="ready")
@@ -232,8 +236,7 @@ def test_session_survives_a_new_identity_of_its_own_lun(world: World) -> None:
         for number in range(5 * ROUNDS):
             world.put(world.disk, scsi_id=f"{number:031d}", scsi_sn=f"SN{number}")
             worker.goes_on()
-            login = {"name": NAME, "user": "worker", "password": SECRET}
-            with Initiator(world.storlever.portal, A, **login) as second:  # type: ignore[arg-type]
+            with world.session(A, "worker") as second:
                 assert naa6(second) == f"6{number:031d}"
                 assert serial_number(second) == f"SN{number}"
 
@@ -249,7 +252,8 @@ def test_session_survives_the_write_protection_of_its_own_lun(world: World) -> N
             worker.goes_on()
             worker.may_be_refused = False
             worker.goes_on()
-        assert not write_protected(worker.session)
+        with world.session(A, "worker") as second:
+            assert not write_protected(second)
 
 
 def test_session_survives_a_refused_edit_of_its_own_target(world: World) -> None:

@@ -94,12 +94,12 @@ REFUSED: dict[str, tuple[str, Inventory, Callable[[Inventory], Edit]]] = {
         lambda old: old.set_discovery({INCOMING: ALICE, OUTGOING: ALICE_AGAIN}),
     ),
     "a password for one of two targets": (
-        "password-differs",
+        "password-shared",
         inventory(Target(ONE, incoming=("alice",)), Target(TWO, incoming=("alice",))),
         lambda old: old.set_secret(ONE, INCOMING, ALICE_AGAIN),
     ),
     "a password for one of two directions": (
-        "password-differs",
+        "password-shared",
         inventory(Target(ONE, incoming=("alice",), outgoing="alice")),
         lambda old: old.set_secret(ONE, INCOMING, ALICE_AGAIN),
     ),

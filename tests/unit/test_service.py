@@ -348,8 +348,9 @@ def test_one_user_has_one_password(core: Core) -> None:
     with pytest.raises(Conflict, match=f"incoming user of {T}"):
         core.service.add_user(U, IN, Account("alice", "other secret"))
     core.service.add_user(U, OUT, Account("alice", "first secret"))
-    with pytest.raises(Conflict, match="everywhere=true"):
+    with pytest.raises(Conflict, match="outgoing user of") as shared:
         core.service.set_secret(T, IN, "alice", "other secret")
+    assert shared.value.code == "password-shared"
     core.service.set_secret(T, IN, "alice", "other secret", everywhere=True)
     assert core.tgtd.accounts["alice"] == "other secret"
     assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "alice", "other secret")

@@ -118,14 +118,13 @@ def test_any_host_header_can_be_judged(header: str) -> None:
 @pytest.fixture(scope="module")
 def guarded() -> TestClient:
     """An application that says yes to whatever the guard lets through."""
-    return TestClient(Guard(PlainTextResponse("yes"), ["San.Example.com"]), LOCAL)
+    return TestClient(Guard(PlainTextResponse("yes")), LOCAL)
 
 
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 200),
-        ({"Host": "san.example.com:6543"}, 200),
         ({"Host": "other.example.com"}, 421),
         ({"Host": "127.0.0.1.example.com"}, 421),
         ({"Host": "bad host"}, 400),

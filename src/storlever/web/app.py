@@ -1,7 +1,5 @@
 """The application: routes, the guard before them, the errors after them."""
 
-from collections.abc import Iterable
-
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +17,7 @@ from storlever.web.problem import CODES, of_error, of_faults, problem
 ROUTERS = (san.router, health.router, docs.router)
 
 
-def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
-    """`hosts`: names by which the service may be asked for, besides this machine's own."""
+def create_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="StorLever",
         version=__version__,
@@ -28,7 +25,7 @@ def create_app(service: Service, *, hosts: Iterable[str] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        middleware=[Middleware(Guard)],
         exception_handlers={
             StorLeverError: _on_error,
             RequestValidationError: _on_faults,

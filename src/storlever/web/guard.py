@@ -7,7 +7,6 @@ hosts ends DNS rebinding, the origin checks end cross-site writes.
 import re
 import time
 import uuid
-from collections.abc import Iterable
 from ipaddress import ip_address
 
 import structlog
@@ -50,9 +49,8 @@ def marks(request_id: str) -> dict[str, str]:
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,16 +88,13 @@ class Guard:
         host = host_of(hosts[0]) if len(hosts) == 1 else None
         if host is None:
             return problem(scope, 400, "malformed", "the request needs one well-formed Host")
-        if not self._known(host):
+        if not is_local(host):
             return problem(scope, 421, "host-not-allowed", "this service has another name")
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in scope["path"]):
             return problem(scope, 404, "path-not-found", "there is nothing at this path")
         if scope["method"] not in SAFE_METHODS and self._cross_site(headers):
             return problem(scope, 403, "cross-site", "a page of another site may not change this")
         return None
-
-    def _known(self, host: str) -> bool:
-        return is_local(host) or host in self._hosts
 
     def _cross_site(self, headers: Headers) -> bool:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):

@@ -54,6 +54,15 @@ CODES = {
 }
 
 
+HINTS = {
+    "sessions-active": "say force=true to close them",
+    "backing-store-held": "say force=true to serve it all the same",
+    "backing-store-in-use": 'say "shared": true to serve it twice',
+    "password-shared": "say everywhere=true to change it on all of them",
+}
+"""What a client can say to have it all the same."""
+
+
 def problem(
     scope: Scope,
     status: int,
@@ -91,7 +100,9 @@ def of_error(request: Request, error: StorLeverError) -> Response:
             detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
             return problem(request.scope, status, error.code, detail, faults=faults)
         case Conflict():
-            extra["blocking"] = error.blocking
+            hint = HINTS.get(error.code)
+            detail = f"{error}; {hint}" if hint else str(error)
+            return problem(request.scope, status, error.code, detail, blocking=error.blocking)
         case Unavailable():
             extra["headers"] = {"Retry-After": str(error.retry_after)}
         case StateFailed() if error.code == "state-full":
@@ -102,8 +113,6 @@ def of_error(request: Request, error: StorLeverError) -> Response:
 def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     """What pydantic found, every fault with its field; a value that was sent is not repeated."""
     errors = list(errors)
-    if any(each["type"] == "json_invalid" for each in errors):
-        return problem(request.scope, 400, "malformed", "the body is not valid JSON")
     if any(each["loc"][0] == "path" for each in errors):
         return problem(request.scope, 404, "lun-not-found", "no such LUN")
     faults = []

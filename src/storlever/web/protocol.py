@@ -9,9 +9,13 @@ import uuid
 from typing import Any
 
 import h11
+import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from storlever.web.guard import marks
 from storlever.web.problem import CODES, problem
+
+log = structlog.get_logger(__name__)
 
 PATIENCE = 10.0
 """Seconds in which a connection must bring a whole request, from its first byte to its last."""
@@ -41,9 +45,12 @@ class HttpProtocol(H11Protocol):
         self._unwatch()
         super().connection_lost(exc)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's, in plain text
-        scope = {"path": "", "state": {"request_id": uuid.uuid4().hex}}
-        answer = problem(scope, 400, CODES[400], "this is not sound HTTP/1.1")
+    def send_400_response(self, msg: str) -> None:
+        request_id = uuid.uuid4().hex
+        scope = {"path": "", "state": {"request_id": request_id}}
+        detail = "this is not sound HTTP/1.1"
+        answer = problem(scope, 400, CODES[400], detail, headers=marks(request_id))
+        log.info("request", status=400, reason=msg, request_id=request_id)
         headers = [*answer.raw_headers, (b"connection", b"close")]
         # An answer may be under way, when it is only the rest of the body that is not sound.
         with contextlib.suppress(h11.LocalProtocolError):

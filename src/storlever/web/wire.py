@@ -1,6 +1,6 @@
 """The JSON shapes of the SAN API, and their translation to and from the model.
 
-The only file that spells `lun_list`, `incominguser` and their like. Types are strict, unknown
+The old API's words stay within `web`, and its fields within this file. Types are strict, unknown
 fields are errors, and every rule about a value is that of `names`.
 """
 
