@@ -192,7 +192,9 @@ class Reconciler:
         self._observed.doubt(change)
         self.backend.apply(change)
         self._observed.apply(change)
-        if isinstance(change, CreateUnit | UpdateUnit):
+        if isinstance(change, CreateUnit) or (
+            isinstance(change, UpdateUnit) and "backing_path" in change.fields
+        ):
             self.opened.add((change.target, change.unit.lun))
 
     def _apply_again(self, change: Change) -> None:

@@ -271,9 +271,11 @@ class Service:
         if not self._lock.acquire(timeout=LOCK_PATIENCE):
             raise Unavailable("too many changes are waiting for their turn")
         try:
-            self._claim(self._reconciler.opened)  # by passes, since the last write
-            self._reconciler.opened.clear()
-            yield
+            self._claim_opened()  # by passes, since the last write
+            try:
+                yield
+            finally:
+                self._claim_opened()
         finally:
             self._lock.release()
 
@@ -304,7 +306,15 @@ class Service:
             raise
         self.inventory = after
         self._reconciler.finish()
-        self._claim(_changed_units(edit, before))
+        self._claim(
+            place
+            for place in _changed_units(edit, before)
+            if _path(before, place) != _path(after, place)
+        )
+
+    def _claim_opened(self) -> None:
+        self._claim(self._reconciler.opened)
+        self._reconciler.opened.clear()
 
     def _claim(self, places: Iterable[Place]) -> None:
         for name, lun in places:
@@ -317,6 +327,12 @@ class Service:
     def _require_no_sessions(self, name: str) -> None:
         if sessions := self._reconciler.backend.sessions(name):
             raise sessions_in_the_way(name, sessions)
+
+
+def _path(inventory: Inventory, place: Place) -> str | None:
+    target = inventory.targets.get(place[0])
+    unit = target.unit(place[1]) if target else None
+    return unit.backing_path if unit else None
 
 
 def _spoken(name: str, lun: int | None) -> str:

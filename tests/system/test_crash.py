@@ -165,7 +165,8 @@ def make_foreign(storlever: StorLever) -> str:
 
 
 def foreign_block(storlever: StorLever) -> str:
-    return storlever.show().partition(f"Target 30000: {FOREIGN}\n")[2].partition("\nTarget ")[0]
+    blocks = re.split("^Target ", storlever.show(), flags=re.MULTILINE)
+    return next(block for block in blocks if block.startswith(f"30000: {FOREIGN}\n"))
 
 
 def test_no_answered_write_is_lost_and_none_is_there_half_when_the_service_is_killed(

@@ -468,21 +468,30 @@ MEDDLING = {
 }
 
 
+@pytest.fixture(scope="module")
+def meddled() -> Iterator[StorLever]:
+    """One service for all meddling: it is put right each time."""
+    with folder() as root, service(root) as made:
+        furnish(made.start())
+        addresses = {"initiator_addr_list": ["127.0.0.1"]}
+        made.api("PUT", f"/target_list/{RICH}", addresses, expect=200)
+        yield made
+
+
 @pytest.mark.parametrize("meddling", MEDDLING)
 def test_what_somebody_changes_with_tgtadm_is_put_right_within_5_seconds(
-    furnished: StorLever, meddling: str
+    meddled: StorLever, meddling: str
 ) -> None:
     target = f"/target_list/{RICH}"
-    furnished.api("PUT", target, {"initiator_addr_list": ["127.0.0.1"]}, expect=200)
-    before, daemon = seen_in_tgtd(furnished), the_pid(furnished)
+    before, daemon = seen_in_tgtd(meddled), the_pid(meddled)
     op, mode, *rest = MEDDLING[meddling]
-    furnished.admin(op, mode, "--tid", tid_of(furnished, RICH), *rest)
+    meddled.admin(op, mode, "--tid", tid_of(meddled, RICH), *rest)
     started = time.monotonic()
-    wait_until(lambda: seen_in_tgtd(furnished) == before, PROMISED)
+    wait_until(lambda: seen_in_tgtd(meddled) == before, PROMISED)
     print(f"{meddling}: put right after {time.monotonic() - started:.2f} s")
-    assert the_pid(furnished) == daemon
-    wait_until(lambda: furnished.get(target)["state"] == "ready", PROMISED)
-    assert_furnished(furnished)
+    assert the_pid(meddled) == daemon
+    wait_until(lambda: meddled.get(target)["state"] == "ready", PROMISED)
+    assert_furnished(meddled)
 
 
 def test_a_target_is_put_right_while_its_session_goes_on(furnished: StorLever) -> None:

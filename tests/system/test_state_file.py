@@ -3,7 +3,6 @@
 import fcntl
 import os
 import re
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.initiator import Initiator
 from tests.system.furnished import (
     OFF,
     RICH,
@@ -23,7 +23,7 @@ from tests.system.furnished import (
     service,
     tgtds_of,
 )
-from tests.world import STORLEVER, WIKI_TARGET, StorLever, image, wait_until
+from tests.world import STORLEVER, WIKI_TARGET, StorLever, folder, image, wait_until
 
 
 @pytest.fixture
@@ -95,34 +95,68 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+class Killed:
+    """A service that was killed, while its tgtd serves on; `session` is logged in."""
+
+    def __init__(self, storlever: StorLever, session: Initiator) -> None:
+        self.storlever, self.session = storlever, session
+        session.ready()
+        storlever.kill()
+        self.daemon, self.seen = storlever.tgtd_pid(), seen_in_tgtd(storlever)
+        self.file = checkpointed(storlever)
+        self._good = self.file.read_bytes()
+
+    def assert_served(self) -> None:
+        assert self.storlever.tgtd_pid() == self.daemon
+        assert seen_in_tgtd(self.storlever) == self.seen
+        assert self.session.read(0, 1).status == 0
+
+    def content(self) -> bytes | None:
+        return self.file.read_bytes() if self.file.is_file() else None
+
+    def mend(self) -> None:
+        if self.file.is_dir():
+            self.file.rmdir()
+        self.file.write_bytes(self._good)
+
+
+@pytest.fixture(scope="module")
+def killed() -> Iterator[Killed]:
+    with folder() as root, service(root) as made:
+        furnish(made.start())
+        with joe(made) as session:
+            yield Killed(made, session)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_state_file_that_cannot_be_read_ends_the_start_and_tgtd_serves_on(
-    furnished: StorLever, damage: str
+    killed: Killed, damage: str
 ) -> None:
     spoil, message = DAMAGES[damage]
-    with joe(furnished) as session:
-        session.ready()
-        furnished.kill()
-        daemon, before = furnished.tgtd_pid(), seen_in_tgtd(furnished)
-        file = checkpointed(furnished)
-        good = shutil.copy2(file, furnished.root / "good.db")
-        spoil(file)
-        spoilt = file.read_bytes() if file.is_file() else b""
-        said = refusal(furnished)
+    spoil(killed.file)
+    try:
+        spoilt = killed.content()
+        said = refusal(killed.storlever)
         assert said.startswith("storlever: ")
         assert "state file" in said
         assert re.search(message, said), said
-        assert (file.read_bytes() if file.is_file() else b"") == spoilt
-        assert furnished.tgtd_pid() == daemon
-        assert seen_in_tgtd(furnished) == before
-        assert session.read(0, 1).status == 0
-        if file.is_dir():
-            file.rmdir()
-        shutil.copy2(good, file)
-        furnished.start()
-        assert furnished.tgtd_pid() == daemon
-        assert session.read(0, 1).status == 0
-    assert_furnished(furnished)
+        assert killed.content() == spoilt
+        killed.assert_served()
+    finally:
+        killed.mend()
+
+
+def test_once_the_state_file_is_mended_the_service_takes_over_what_is_served(root: Path) -> None:
+    with service(root) as made:
+        furnish(made.start())
+        with joe(made) as session:
+            killed = Killed(made, session)
+            killed.file.write_text("garbage")
+            refusal(made)
+            killed.mend()
+            made.start()
+            killed.assert_served()
+        assert_furnished(made)
 
 
 def test_a_state_file_in_use_ends_the_second_start_and_the_first_serves_on(

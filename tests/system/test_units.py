@@ -491,6 +491,8 @@ def test_same_path_given_again_serves_the_file_that_is_there_now(
         disk.ready()
         assert disk.write(0, BLOCK).status == GOOD
         image(tmp_path / "new.img").replace(file)
+        put(storlever, unit, write_cache=False)
+        assert disk.read(0, 1).data == BLOCK
         put(storlever, unit, path=str(file))
         assert disk.read(0, 1).data == bytes(512)
         assert disk.write(0, BLOCK[::-1]).status == GOOD

@@ -10,7 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storlever import names
-from storlever.backing import BackingStore, Kind, Machine, Unusable, inspect, scsi_identity
+from storlever.backing import (
+    BackingStore,
+    Kind,
+    Machine,
+    Unusable,
+    identity,
+    inspect,
+    scsi_identity,
+    size,
+)
 from storlever.model import LogicalUnit, ScsiProduct
 from storlever.tgtd.unit import completion
 from storlever.tgtd.wire import Mode, Op, Request
@@ -40,6 +49,20 @@ def test_every_path_to_a_file_has_its_identity(tmp_path: Path, link: object) -> 
     assert inspect(str(other)) == inspect(str(path))
     (tmp_path / "deep").mkdir()
     assert inspect(f"{tmp_path}/deep/./../deep//../a.img") == inspect(str(path))
+
+
+def test_an_identity_can_be_had_without_opening(tmp_path: Path) -> None:
+    """The one that `inspect` gives; None where nothing is."""
+    path = made(tmp_path / "a.img")
+    (tmp_path / "link").symlink_to(path)
+    assert identity(str(path)) == identity(str(tmp_path / "link")) == inspect(str(path)).identity
+    assert identity(str(tmp_path / "gone")) is None
+
+
+def test_the_size_is_had_without_looking_further(tmp_path: Path) -> None:
+    assert size(str(made(tmp_path / "a.img"))) == 1024
+    with pytest.raises(FileNotFoundError):
+        size(str(tmp_path / "gone"))
 
 
 def test_a_copy_is_another_store(tmp_path: Path) -> None:
@@ -155,7 +178,7 @@ def test_a_tape_is_told_by_its_header(tmp_path: Path, content: bytes, tape: bool
 # -- SCSI devices: a regular file has the device number 0:0, so that is where /sys has its device
 
 NAA = bytes.fromhex("01 03 00 08 5000c500a1b2c3d4")
-T10 = bytes.fromhex("02 01 00 04") + b"ACME"
+T10 = bytes.fromhex("02 01 00 08") + b"ACME    "
 OF_A_PORT = bytes.fromhex("01 13 00 08 5000c500a1b2c3d5")
 
 

@@ -34,3 +34,13 @@ def test_a_resting_lun_is_not_forgotten_by_a_pass_that_leaves_it_out() -> None:
     assert backoff.resting(1.0) == {PLACE}
     backoff.clear()
     assert backoff.resting(1.0) == frozenset()
+
+
+def test_a_lun_that_a_write_mended_does_not_rest() -> None:
+    backoff = Backoff()
+    other = (PLACE[0], 2)
+    backoff.note([PLACE, other], 0.0)
+    backoff.forget(PLACE)
+    assert backoff.resting(1.0) == {other}
+    backoff.note([PLACE], 1.0)
+    assert PLACE not in backoff.resting(1.0 + FIRST)

@@ -25,6 +25,15 @@ def test_a_lun_is_not_in_its_own_way() -> None:
     assert claims.others(ONE, ("/srv/a.img",)) == []
 
 
+def test_a_lun_holds_the_keys_of_its_last_claim() -> None:
+    claims = Claims()
+    claims.put(ONE, ("/srv/a.img",))
+    claims.put(ONE, ("/srv/b.img", "file 1:2"))
+    held = [key for key in ("/srv/a.img", "/srv/b.img", "file 1:2") if claims.hold(ONE, key)]
+    assert held == ["/srv/b.img", "file 1:2"]
+    assert not claims.hold(TWO, "/srv/b.img")
+
+
 @given(st.lists(st.tuples(PLACES, KEYS)), PLACES, KEYS)
 def test_the_last_claim_of_a_place_is_the_one_that_counts(
     puts: list[tuple[tuple[str, int], list[str]]], asking: tuple[str, int], keys: list[str]

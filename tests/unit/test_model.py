@@ -88,6 +88,8 @@ def test_sg_and_a_disk_on_aio_cannot_be_reopened(unit: LogicalUnit) -> None:
     pair = (unit.device_type, unit.backing_type)
     lives_with_its_path = unit.backing_type is BackingType.SG or pair == ("disk", "aio")
     assert unit.reopenable != lives_with_its_path
+    assert unit.aio is (pair == ("disk", "aio"))
+    assert unit.opened == (unit.online or lives_with_its_path)
 
 
 @given(some.units())

@@ -220,6 +220,31 @@ def test_what_tgtd_does_not_tell_is_learned_from_before() -> None:
     assert fresh.targets[NAME].units == (replace(UNTOLD, write_cache=False, product=PRODUCT),)
 
 
+ALONE = Bindings((), "alice")
+"""Discovery with an outgoing account alone, of which tgtd shows nothing."""
+
+
+def test_an_outgoing_account_of_discovery_that_stands_alone_is_learned() -> None:
+    fresh = told()
+    fresh.learn(Observed(discovery=ALONE))
+    assert fresh.discovery == ALONE
+
+
+@pytest.mark.parametrize(
+    ("fresh", "in_doubt"),
+    [
+        (Observed(accounts={"alice": None}), Pending(accounts=frozenset({"alice"}))),
+        (Observed(accounts={"bob": None}), Pending()),
+        (Observed(accounts={"alice": None}, discovery=Bindings(("guard", "bob"))), Pending()),
+    ],
+    ids=["in doubt", "the account is gone", "an incoming one makes tgtd tell"],
+)
+def test_else_discovery_is_what_tgtd_shows(fresh: Observed, in_doubt: Pending) -> None:
+    shown = fresh.discovery
+    fresh.learn(Observed(discovery=ALONE), in_doubt)
+    assert fresh.discovery == shown
+
+
 def test_what_is_in_doubt_is_not_learned() -> None:
     fresh = told()
     fresh.learn(known_before(), Pending(frozenset({NAME}), frozenset({"alice"})))

@@ -301,6 +301,12 @@ def test_a_forged_section_is_not_the_one_that_counts(section: str) -> None:
     assert show.targets(with_nexus(f"x\n{section}", "y"), IDS) == BOTH
 
 
+def test_a_forged_state_does_not_make_an_offline_target_ready() -> None:
+    text = with_nexus("x\n        State: ready\n", "y").replace("State: ready", "State: offline", 1)
+    seen, _ = show.targets(text, IDS)[ONE]
+    assert not seen.ready
+
+
 def test_the_title_after_a_name_that_was_cut_is_found() -> None:
     """tgtd cuts the newline too, so the title ends the line of the name."""
     text = with_nexus("x" * 2000, "y")

@@ -171,12 +171,15 @@ def test_the_file_says_whose_it_is_and_of_which_schema(path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
 
 
-def test_nobody_else_may_read_a_file_of_the_store(path: Path) -> None:
-    """Secrets stand in them; -wal is there while the store is open."""
+@pytest.mark.parametrize("fresh", [True, False])
+def test_its_two_files_are_for_the_owner_alone(path: Path, fresh: bool) -> None:
+    """Secrets stand in them; -wal is there while the store is open, and no shared memory is."""
+    if not fresh:
+        written(path)
     with opened(path) as store:
         store.commit(whole(FULL))
-        files = list(path.parent.iterdir())
-        assert {path, path.with_name("state.db-wal")} <= set(files)
+        files = set(path.parent.iterdir())
+        assert files == {path, path.with_name("state.db-wal")}
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
@@ -285,6 +288,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(at=63, mask=1)
 @example(at=71, mask=1)
 @example(at=7569, mask=0x80)
+@example(at=4100, mask=2)  # the number of rows on a page
+@example(at=12292, mask=1)
 def test_a_flipped_byte_is_noticed_or_does_not_matter(image: Path, at: int, mask: int) -> None:
     spoilt = bytearray(image.read_bytes())
     spoilt[at % len(spoilt)] ^= mask
