@@ -15,7 +15,6 @@ from tests.scsi import (
     END_OF_FILEMARK,
     INVALID_FIELD_IN_PARAMETERS,
     LUNS_CHANGED,
-    NO_MEDIUM_TO_READ,
     NO_SUCH_LUN,
     NOT_READY,
     WRITE_PROTECTED,
@@ -310,13 +309,12 @@ def test_tape_and_changer_are_not_ready_while_offline(
 
 
 def test_cd_that_is_offline_has_no_disc(storlever: StorLever, target: str, iso: Path) -> None:
-    """READ finds no medium, which tgtd calls an error of the medium rather than NOT READY."""
     unit = storlever.add_lun(target, 1, iso, device_type="cd")
     with session(storlever) as drive:
         drive.ready()
         put(storlever, unit, online=False)
         assert drive.ready().sense == NOT_READY
-        assert Disc(drive).read(3).sense == NO_MEDIUM_TO_READ
+        assert Disc(drive).read(3).sense == NOT_READY
         put(storlever, unit, online=True)
         assert drive.ready().status == GOOD
         assert Disc(drive).read(3).data == iso.read_bytes()[3 * DISC_BLOCK : 4 * DISC_BLOCK]

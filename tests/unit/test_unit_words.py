@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storlever.model import BackingType, DeviceType, LogicalUnit, ObservedUnit, ScsiProduct
 from storlever.plan import IN_PLACE
-from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation
+from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
 from storlever.tgtd.wire import Mode, Op, Request
 from tests.unit import strategies as some
 
@@ -81,11 +81,7 @@ CHANGES: list[tuple[LogicalUnit, tuple[str, ...], Parameters]] = [
     (TAPE, ("backing_path",), (("online", "0"), PATH)),
     (replace(TAPE, online=False), ("online",), (("online", "0"),)),
     (CD, ("backing_path",), (("online", "0"), PATH)),
-    (
-        replace(CD, online=False),
-        ("online",),
-        (("online", "0"), ("path", "/dev/null/none"), ("online", "0")),
-    ),
+    (replace(CD, online=False), ("online",), (("online", "0"),)),
 ]
 
 
@@ -94,6 +90,14 @@ def test_a_change_says_what_changes_and_no_more(
     unit: LogicalUnit, fields: tuple[str, ...], words: Parameters
 ) -> None:
     assert attributes(unit, fields) == words
+
+
+def test_a_cd_that_goes_offline_has_its_disc_taken_out() -> None:
+    words = (("path", "/dev/null/none"), ("online", "1"))
+    assert ejection(replace(CD, online=False), ("online",)) == words
+    assert ejection(CD, ("online",)) == ()
+    assert ejection(replace(CD, online=False), ("scsi_id",)) == ()
+    assert ejection(replace(DISK, online=False), ("online",)) == ()
 
 
 # -- any unit

@@ -33,7 +33,7 @@ from storlever.observed import Observed
 from storlever.tgtd import show
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated
 from storlever.tgtd.transport import Transport
-from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation
+from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
 from storlever.tgtd.wire import EVERY, Mode, Op, Request, TgtError
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
@@ -276,6 +276,8 @@ class TgtdBackend:
             if size is not None:  # was it that the old path could not be left? Then this says so.
                 self._ask(_update(tid, unit, (("online", "0"),)))
             raise
+        if rest := ejection(unit, fields):
+            self._ask(_update(tid, unit, rest))
         if size is not None:
             self._sizes[target, unit.lun] = size
 

@@ -56,6 +56,14 @@ def attributes(unit: LogicalUnit, fields: tuple[str, ...]) -> Parameters:
     return (*_plain(unit, fields), *_medium(unit, fields))
 
 
+def ejection(unit: LogicalUnit, fields: tuple[str, ...]) -> Parameters:
+    """Parameters of the request that must follow `attributes`: a cd that went offline still
+    reads (1.0.85), so its disc is taken out, and tgtd made to look whether there is one."""
+    if unit.device_type is DeviceType.CD and "online" in fields and not unit.online:
+        return (("path", _NO_DISC), ("online", "1"))
+    return ()
+
+
 def _completion(unit: LogicalUnit) -> Iterator[tuple[str, str]]:
     if unit.device_type is not DeviceType.PASSTHROUGH:
         yield from _plain(unit, ("scsi_id", "serial_number", "product", "readonly", "write_cache"))
@@ -92,10 +100,6 @@ def _medium(unit: LogicalUnit, fields: tuple[str, ...]) -> Iterator[tuple[str, s
     elif "online" in fields and unit.online:
         yield from _removable(unit)
         yield "online", "1"
-    elif "online" in fields and unit.device_type is DeviceType.CD:
-        yield "online", "0"
-        yield "path", _NO_DISC
-        yield "online", "0"
     elif "online" in fields:
         yield from _removable(unit)
         yield "online", "0"

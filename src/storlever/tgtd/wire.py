@@ -125,7 +125,6 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.ACCOUNT, Op.UNBIND): (_USER, _NONE),
 }
 _NEEDS_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.UNIT, Op.UPDATE)}
-_IN_SEQUENCE = {(Mode.UNIT, Op.UPDATE)}  # handled one after another, so a key may come again
 _EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND)}
 
 # device type -> the backing types that may be sent with it; None: none is sent.
@@ -188,8 +187,7 @@ def _check_parameters(request: Request) -> None:
         raise ValueError(f"no such request: {request.mode.name} {request.op.name}")
     required, optional = _ALLOWED[shape]
     given = [key for key, _ in request.parameters]
-    twice = len(set(given)) != len(given) and shape not in _IN_SEQUENCE
-    if twice or not required <= set(given) <= required | optional:
+    if len(set(given)) != len(given) or not required <= set(given) <= required | optional:
         raise ValueError(f"wrong parameters for {request.mode.name} {request.op.name}: {given}")
     if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
         raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
