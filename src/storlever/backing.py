@@ -201,9 +201,18 @@ class Machine:
 
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
-        if Path(os.path.realpath(path)).is_relative_to(self._private):  # resolve() dies of loops
+        if self._is_private(path):
             raise Unusable("belongs to StorLever itself")
         return inspect(path)
+
+    def _is_private(self, path: str) -> bool:
+        """By whatever name; opening and closing the state file would free SQLite's lock on it."""
+        if Path(os.path.realpath(path)).is_relative_to(self._private):  # resolve() dies of loops
+            return True
+        found = identity(path)
+        return found is not None and any(
+            identity(str(file)) == found for file in self._private.rglob("*")
+        )
 
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable, also for a path that is not there."""

@@ -7,6 +7,7 @@
     ├── Refused        tgtd said no to something it should have taken
     │   └── BackingMissing   it was not asked, because a backing store is not there
     ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
+    │   └── Untrusted      its answer is forged by an initiator's name
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable
     ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
     └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
@@ -89,6 +90,10 @@ class Unavailable(StorLeverError):
     def __init__(self, detail: str, *, retry_after: int = 2) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class Untrusted(Unavailable):
+    """tgtd answers, and somebody's name in the answer pretends to be tgtd's own words."""
 
 
 class StateFailed(StorLeverError):

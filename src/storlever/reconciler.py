@@ -16,10 +16,18 @@ import structlog
 
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, UpdateUnit
-from storlever.errors import BackingMissing, Conflict, Refused, StorLeverError, Unavailable
+from storlever.errors import (
+    BackingMissing,
+    Conflict,
+    Refused,
+    StorLeverError,
+    Unavailable,
+    Untrusted,
+)
 from storlever.failures import Failed, Failures, lun_of
 from storlever.inventory import Inventory
 from storlever.model import (
+    NOTHING_PENDING,
     Account,
     Bindings,
     ObservedTarget,
@@ -239,11 +247,17 @@ class Reconciler:
 
     def _look(self, desired: Inventory) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
-        peer = self.backend.ensure()
+        peer, pending = self.backend.ensure(), self._notes.pending()
         started = time.monotonic()
-        observed = self.backend.observe()
+        try:
+            observed = self.backend.observe()
+        except Untrusted as error:
+            if peer != self._peer or pending != NOTHING_PENDING:
+                raise
+            # Nobody who may log in shall be able to stop the service: what we did still holds.
+            log.warning("going by what is known", reason=str(error))
+            return
         self.looking = time.monotonic() - started
-        pending = self._notes.pending()
         if peer == self._peer:
             observed.learn(self._observed, pending)
         else:

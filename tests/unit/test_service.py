@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from storlever.errors import BackingMissing, Conflict, Invalid, NotFound, Unavailable
+from storlever.errors import BackingMissing, Conflict, Invalid, NotFound, Unavailable, Untrusted
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
@@ -272,8 +272,11 @@ def test_our_own_state_is_not_handed_out(core: Core) -> None:
     private = core.folder / "private"
     private.mkdir()
     image(private / "state.db", 1)
-    with pytest.raises(Invalid, match="belongs to StorLever"):
-        add_unit(core, file="private/state.db")
+    (core.folder / "link.db").hardlink_to(private / "state.db")
+    (core.folder / "soft.db").symlink_to(private / "state.db")
+    for file in ("private/state.db", "link.db", "soft.db"):
+        with pytest.raises(Invalid, match="belongs to StorLever"):
+            add_unit(core, file=file)
 
 
 @pytest.mark.parametrize(
@@ -535,3 +538,16 @@ def test_a_refusal_to_show_is_no_reason_to_fall_over(core: Core) -> None:
     core.flaky.fail(1, core.flaky.refuse)
     with pytest.raises(Unavailable, match="does not show"):
         core.settle()
+
+
+def test_an_initiator_whose_name_forges_tgtds_words_stops_nobody(core: Core) -> None:
+    forged = core.tgtd.targets[2].name
+    core.tgtd.log_in(T, f"evil\nTarget 2: {forged}\n    System information:", "10.0.0.1")
+    core.settle()
+    core.service.edit_target(U, addresses=("10.0.0.1",))
+    assert core.service.target(U).state == "ready"
+    assert core.tgtd.targets[2].addresses == ["10.0.0.1"]
+    stranger = core.reborn()
+    with pytest.raises(Untrusted):
+        stranger.settle()
+    assert core.service.target(T).sessions[0].initiator_name.startswith("evil\\nTarget")

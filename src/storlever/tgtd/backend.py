@@ -27,7 +27,7 @@ from storlever.change import (
     UnbindOutgoing,
     UpdateUnit,
 )
-from storlever.errors import BackingMissing, Refused, Unavailable
+from storlever.errors import BackingMissing, Refused, Unavailable, Untrusted
 from storlever.model import BLOCK, DeviceType, LogicalUnit, Session, sessions_in_the_way
 from storlever.observed import Observed
 from storlever.tgtd import show
@@ -75,13 +75,13 @@ class TgtdBackend:
     # -- looking
 
     def observe(self) -> Observed:
-        """Everything tgtd shows. Raises Unavailable, also when the text cannot be trusted."""
+        """Everything tgtd shows. Raises Unavailable, and Untrusted for a text that is forged."""
         try:
             return self._observe()
         except TgtRefusal as refusal:
             raise Unavailable(f"tgtd does not show what it has: {refusal}") from None
         except show.Forged as forged:
-            raise Unavailable(
+            raise Untrusted(
                 f"tgtd's answer cannot be trusted, an initiator's name forges it: {forged}"
             ) from None
 
