@@ -30,6 +30,7 @@ from storlever.model import (
     NOTHING_PENDING,
     Account,
     Bindings,
+    DiscoveryAuth,
     ObservedTarget,
     ObservedUnit,
     Pending,
@@ -274,10 +275,13 @@ class Reconciler:
     def _whole(self, desired: Inventory, now: float) -> Scope:
         pending = self._notes.pending()
         left_over = (pending.targets & self._observed.targets.keys()) - desired.targets.keys()
+        accounts = pending.accounts | desired.accounts.keys()
         return Scope(
             targets=frozenset(desired.targets) | left_over,
-            accounts=pending.accounts | desired.accounts.keys(),
-            discovery=True,
+            accounts=accounts,
+            # Who never asked for discovery users does not take away those of somebody else.
+            discovery=desired.discovery != DiscoveryAuth()
+            or not self._observed.discovery.accounts.isdisjoint(accounts | {GUARD}),
             parked=self._backoff.resting(now),
             force=left_over,  # nobody was ever told that they exist
         )

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,13 +104,21 @@ def test_a_second_signal_does_not_interrupt_the_stop(furnished: StorLever) -> No
     assert not pid_alive(daemon)
 
 
+def importing() -> float:
+    """Seconds to bring the whole server, now and on this machine: the measure of a start."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import storlever.daemon"], check=True, timeout=60)
+    return time.monotonic() - started
+
+
 def test_the_second_start_serves_at_once_all_there_was(furnished: StorLever) -> None:
     furnished.stop()
     started = time.monotonic()
     furnished.start()
     seconds = time.monotonic() - started
-    print(f"second start: ready after {seconds:.2f} s")
-    assert seconds < 5  # 2 s on a machine that does nothing else
+    imports = importing()
+    print(f"second start: ready after {seconds:.2f} s, {seconds / imports:.1f} times its imports")
+    assert seconds < 6 * imports  # which take 0.6 s where 2 s are promised
     assert_furnished(furnished)
 
 

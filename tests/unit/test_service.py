@@ -11,7 +11,7 @@ from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
-from storlever.tgtd.wire import Mode, Op
+from storlever.tgtd.wire import EVERY, Mode, Op
 from tests.unit.core import FOREIGN, Core, Crash
 from tests.world import folder, image
 
@@ -551,3 +551,16 @@ def test_an_initiator_whose_name_forges_tgtds_words_stops_nobody(core: Core) -> 
     with pytest.raises(Untrusted):
         stranger.settle()
     assert core.service.target(T).sessions[0].initiator_name.startswith("evil\\nTarget")
+
+
+def test_discovery_users_of_somebody_else_stay_until_ours_are_asked_for(core: Core) -> None:
+    core.raw(Mode.ACCOUNT, Op.NEW, ("user", "theirs"), ("password", "their secret"))
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "theirs"), tid=EVERY)
+    core.settle()
+    assert not core.tgtd.lists_targets("nobody", "")
+    core.service.set_discovery({IN: Account("ours", "our secret")})
+    assert core.tgtd.lists_targets("ours", "our secret")
+    assert not core.tgtd.lists_targets("theirs", "their secret")
+    core.service.set_discovery({IN: None})
+    assert core.tgtd.lists_targets("nobody", "")
+    assert core.tgtd.accounts["theirs"] == "their secret"
