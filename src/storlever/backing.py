@@ -1,5 +1,6 @@
 """What stands behind a path on this machine: is it there, what is it, does somebody use it."""
 
+import errno
 import os
 import stat
 import struct
@@ -44,6 +45,7 @@ class ScsiIdentity:
 _TAPE_HEADER = struct.Struct(">12xI8x8xQ")
 _BEGIN_OF_TAPE = 0x10
 
+AIO_EVENTS = 128
 _SCSI_GENERIC = 21
 """The major number of /dev/sg* (Documentation/admin-guide/devices.txt of Linux)."""
 
@@ -204,6 +206,19 @@ class Machine:
         if self._is_private(path):
             raise Unusable("belongs to StorLever itself")
         return inspect(path)
+
+    def size(self, path: str) -> int:
+        """Raises OSError."""
+        if self._is_private(path):
+            raise PermissionError(errno.EACCES, "it belongs to StorLever itself")
+        return size(path)
+
+    def room_for_aio(self) -> bool:
+        """tgtd takes 128 of the machine's events for each unit (usr/bs_aio.c)."""
+        used, most = (
+            int(Path("/proc/sys/fs", name).read_text()) for name in ("aio-nr", "aio-max-nr")
+        )
+        return most - used >= AIO_EVENTS
 
     def _is_private(self, path: str) -> bool:
         """By whatever name; opening and closing the state file would free SQLite's lock on it."""

@@ -6,6 +6,7 @@ sessions running, and the next start takes it over.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from storlever import logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
-from storlever.errors import ConfigError, Unavailable
+from storlever.errors import ConfigError, StateUnusable, Unavailable
 from storlever.loop import Loop
 from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
@@ -50,6 +51,7 @@ def serve(settings: Settings) -> None:
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        stack.enter_context(_alone(settings.state_dir))
         store = SqliteStore(settings.state_dir / STATE_FILE)
         stack.callback(store.close)
         sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
@@ -58,8 +60,9 @@ def serve(settings: Settings) -> None:
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.Lock()
-        reconciler = Reconciler(TgtdBackend(transport, daemon), notes)
-        service = Service(store, reconciler, Machine(settings.state_dir), lock)
+        machine = Machine(settings.state_dir)
+        reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
+        service = Service(store, reconciler, machine, lock)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
@@ -86,6 +89,21 @@ def _folders(state_dir: Path) -> Path:
     if mode & 0o077:
         log.warning("others may read the state folder", folder=str(state_dir), mode=oct(mode))
     return runtime
+
+
+@contextlib.contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """One service a folder: SQLite's lock comes too late for two that make the file."""
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StateUnusable(
+            f"the state folder {state_dir} is in use by another StorLever"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _control_socket(settings: Settings) -> str:

@@ -157,10 +157,14 @@ class DiscoveryAuth:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Names that an unfinished write was changing: in tgtd they are ours, and in doubt."""
+    """Names that an unfinished write was changing: in tgtd they are ours, and in doubt.
+
+    That is so for one life of tgtd, `peer`: the next one remembers nothing of it.
+    """
 
     targets: frozenset[str] = frozenset()
     accounts: frozenset[str] = frozenset()
+    peer: str = ""
 
 
 NOTHING_PENDING = Pending()

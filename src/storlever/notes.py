@@ -4,6 +4,7 @@ A power cut may take or garble them: then tgtd has forgotten everything too, and
 is needed. They live in the runtime folder, outside the store's promises.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -38,15 +39,24 @@ class FileNotes:
         said = self._names.read()
         if not isinstance(said, dict):
             return Pending()
-        return Pending(_names(said.get("targets")), _names(said.get("accounts")))
+        names = _names(said.get("targets")), _names(said.get("accounts"))
+        return Pending(*names, str(said.get("peer", "")))
 
     def begin(self, pending: Pending) -> None:
         """Raises StateFailed."""
-        names = {"targets": sorted(pending.targets), "accounts": sorted(pending.accounts)}
+        note = {
+            "targets": sorted(pending.targets),
+            "accounts": sorted(pending.accounts),
+            "peer": pending.peer,
+        }
         try:
-            self._names.write(names)
+            self._names.write(note)
         except OSError as error:
-            raise StateFailed(f"cannot note the change: {error.strerror}") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise StateFailed(
+                f"cannot note the change: {error.strerror}",
+                code="state-full" if full else None,
+            ) from error
 
     def finish(self) -> None:
         with _not_needed():
@@ -108,9 +118,13 @@ class _Line:
         return value
 
     def write(self, value: object) -> None:
-        """The new line first, then the cut: a kill between the two leaves a whole line."""
+        """The new line first, then the cut: a kill between the two leaves a whole line.
+
+        Raises OSError, also where only a part of it found room.
+        """
         line = json.dumps(value).encode() + b"\n"
-        os.pwrite(self._file, line, 0)
+        if os.pwrite(self._file, line, 0) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.ftruncate(self._file, len(line))
 
     def close(self) -> None:

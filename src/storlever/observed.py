@@ -97,6 +97,14 @@ class Observed:
                 blank = replace(unit, **unknown)
                 self.targets[change.target] = _with_unit(target, blank)
 
+    def keep_medium(self, change: UpdateUnit, before: ObservedTarget) -> None:
+        """Record that the medium could not be moved: the path is the one it was before."""
+        unit = self.targets[change.target].unit(change.unit.lun)
+        known = before.unit(change.unit.lun)
+        if unit is not None and known is not None:
+            same = replace(unit, backing_path=known.backing_path)
+            self.targets[change.target] = _with_unit(self.targets[change.target], same)
+
     def learn(self, known: "Observed", in_doubt: Pending = NOTHING_PENDING) -> None:
         """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,
         and an outgoing account of discovery that stands alone. What is in doubt stays unknown.

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from storlever.backoff import Backoff
-from storlever.change import Change, CreateUnit, UpdateUnit
+from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, UpdateUnit
 from storlever.errors import (
     BackingMissing,
     Conflict,
@@ -42,6 +42,10 @@ from storlever.observed import Observed
 from storlever.plan import Scope, plan
 
 log = structlog.get_logger(__name__)
+
+
+CHEAP_LOOK = 0.02
+"""Seconds of looking at everything that a write may cost; it grows with the number of targets."""
 
 
 class Peer(Protocol):
@@ -116,8 +120,9 @@ class Reconciler:
     def enforce(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
         """Bring what is in scope into force, or put `before` back and raise what went wrong."""
         self.require_up()
+        self._look_before_letting_go(before, desired, scope)
         self._require_ours(before, desired, scope)
-        self._notes.begin(Pending(scope.targets, scope.accounts))
+        self._notes.begin(Pending(scope.targets, scope.accounts, str(self._peer)))
         try:
             self._move_despite_drift(before, desired, scope)
             self._forgive(desired, scope)
@@ -142,6 +147,22 @@ class Reconciler:
             self._look(before)
             self._require_ours(before, desired, scope, made)
             self._move(desired, scope)
+
+    def _look_before_letting_go(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
+        """Look again before anything is unbound, where looking is cheap.
+
+        Somebody may have bound an account of ours to a target of theirs, or one of theirs to
+        ours, since the last look; unbound in ignorance of that, it leaves a hole, and tgtd dies.
+        """
+        if self.looking > CHEAP_LOOK:
+            return
+        changes = plan(desired, self._observed, scope, self._guard)
+        if any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes):
+            try:
+                self._look(before)
+            except Unavailable as error:
+                self._lost(error)
+                raise
 
     def _require_ours(
         self, before: Inventory, desired: Inventory, scope: Scope, made: Set[str] = frozenset()
@@ -198,8 +219,14 @@ class Reconciler:
 
     def _apply(self, change: Change) -> None:
         self._observed.check(change)
+        before = self._observed.targets.get(getattr(change, "target", None) or "")
         self._observed.doubt(change)
-        self.backend.apply(change)
+        try:
+            self.backend.apply(change)
+        except Conflict:  # an initiator holds the medium
+            if isinstance(change, UpdateUnit) and before is not None:
+                self._observed.keep_medium(change, before)
+            raise
         self._observed.apply(change)
         if isinstance(change, CreateUnit) or (
             isinstance(change, UpdateUnit) and "backing_path" in change.fields
@@ -248,7 +275,8 @@ class Reconciler:
 
     def _look(self, desired: Inventory) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
-        peer, pending = self.backend.ensure(), self._notes.pending()
+        peer = self.backend.ensure()
+        pending = self._pending(peer)
         started = time.monotonic()
         try:
             observed = self.backend.observe()
@@ -272,8 +300,12 @@ class Reconciler:
         )
         self._observed, self._peer = observed, peer
 
-    def _whole(self, desired: Inventory, now: float) -> Scope:
+    def _pending(self, peer: Peer | None) -> Pending:
         pending = self._notes.pending()
+        return pending if pending.peer == str(peer) else NOTHING_PENDING
+
+    def _whole(self, desired: Inventory, now: float) -> Scope:
+        pending = self._pending(self._peer)
         left_over = (pending.targets & self._observed.targets.keys()) - desired.targets.keys()
         accounts = pending.accounts | desired.accounts.keys()
         return Scope(
@@ -310,6 +342,14 @@ class Reconciler:
             self._notes.settle(str(self._peer))
 
     # -- what is known
+
+    def sessions(self, target: str) -> tuple[Session, ...]:
+        """The sessions of a target now. Needs no lock. Raises Unavailable."""
+        try:
+            return self.backend.sessions(target)
+        except Unavailable as error:
+            self._lost(error)
+            raise
 
     @property
     def pid(self) -> int:

@@ -106,10 +106,9 @@ class Service:
         reason = self._reconciler.down
         if reason is None:
             try:
-                sessions = self._reconciler.backend.sessions(name)
+                sessions = self._reconciler.sessions(name)
             except Unavailable as error:
                 reason = str(error)
-                self._reconciler.wake()
         return TargetStatus(target, *self._target_state(target, reason), sessions)
 
     def unit(self, name: str, lun: int) -> UnitStatus:
@@ -271,6 +270,7 @@ class Service:
         if not self._lock.acquire(timeout=LOCK_PATIENCE):
             raise Unavailable("too many changes are waiting for their turn")
         try:
+            self._reconciler.require_up()
             self._claim_opened()  # by passes, since the last write
             try:
                 yield
@@ -325,7 +325,7 @@ class Service:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
 
     def _require_no_sessions(self, name: str) -> None:
-        if sessions := self._reconciler.backend.sessions(name):
+        if sessions := self._reconciler.sessions(name):
             raise sessions_in_the_way(name, sessions)
 
 

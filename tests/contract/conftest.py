@@ -13,7 +13,7 @@ from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport, Transport
 from storlever.tgtd.wire import Mode, Op, Request
-from tests.world import Tgtd
+from tests.world import NOTHING_PRIVATE, Tgtd
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Rig:
 def rig(request: pytest.FixtureRequest, root: Path) -> Iterator[Rig]:
     if request.param == "memory":
         memory = MemoryTgtd()
-        yield Rig(memory, TgtdBackend(memory, memory), root)
+        yield Rig(memory, TgtdBackend(memory, memory, NOTHING_PRIVATE), root)
         return
     daemon = Tgtd(root)
     try:
         daemon.start()
         transport = SocketTransport(daemon.socket_path)
-        yield Rig(transport, TgtdBackend(transport, AttachedTgtd(transport)), root)
+        yield Rig(transport, TgtdBackend(transport, AttachedTgtd(transport), NOTHING_PRIVATE), root)
     finally:
         daemon.kill()

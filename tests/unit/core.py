@@ -90,9 +90,9 @@ class Core:
     def __post_init__(self) -> None:
         lock = threading.Lock()
         self.flaky = FlakyTgtd(self.tgtd)
-        self.backend = TgtdBackend(self.flaky, self.tgtd)
-        self.reconciler = Reconciler(self.backend, self.notes)
         machine = Machine(self.folder / "private")
+        self.backend = TgtdBackend(self.flaky, self.tgtd, machine)
+        self.reconciler = Reconciler(self.backend, self.notes)
         self.service = Service(self.store, self.reconciler, machine, lock)
 
     def reborn(self) -> "Core":

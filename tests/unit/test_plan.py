@@ -35,7 +35,7 @@ from storlever.plan import Scope, plan
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Reply, Request
-from tests.world import folder, image
+from tests.world import NOTHING_PRIVATE, folder, image
 
 TARGETS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
 INITIATORS = ("iqn.2026-01.test:red", "iqn.2026-01.test:blue")
@@ -202,7 +202,7 @@ def test_no_prefix_of_a_plan_admits_whom_neither_inventory_admits(
 ) -> None:
     old, new = data.draw(inventories(files), "old"), data.draw(inventories(files), "new")
     watched = Watched()
-    backend, observed = TgtdBackend(watched, watched.tgtd), Observed()
+    backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     converge(backend, observed, old)
     assert watched.admitted() == granted(old)
     watched.allowed = (old, new)
@@ -221,7 +221,7 @@ def test_what_is_seen_after_a_plan_needs_no_further_one(
 ) -> None:
     old, new = data.draw(inventories(files), "old"), data.draw(inventories(files), "new")
     memory = MemoryTgtd()
-    backend, observed = TgtdBackend(memory, memory), Observed()
+    backend, observed = TgtdBackend(memory, memory, NOTHING_PRIVATE), Observed()
     for desired in (old, new):
         converge(backend, observed, desired)
         looked = backend.observe()
@@ -239,7 +239,7 @@ def test_an_interrupted_plan_can_be_taken_back(
 ) -> None:
     old, new = data.draw(inventories(files), "old"), data.draw(inventories(files), "new")
     watched = Watched()
-    backend, observed = TgtdBackend(watched, watched.tgtd), Observed()
+    backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     converge(backend, observed, old)
     watched.allowed = (old, new)
     changes = plan(new, observed, everything(new, observed), GUARD_ACCOUNT)
@@ -298,7 +298,7 @@ def test_a_target_goes_offline_only_without_sessions_and_closed() -> None:
 
 def test_a_target_that_lost_its_guard_is_closed_while_it_gets_one() -> None:
     watched = Watched()
-    backend, observed = TgtdBackend(watched, watched.tgtd), Observed()
+    backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     desired = inventory(Target(ONE, incoming=("alice",)))
     converge(backend, observed, desired)
     backend.apply(UnbindIncoming(ONE, "alice"))
@@ -321,7 +321,7 @@ def test_what_is_parked_is_left_as_it_is(files: tuple[Path, ...]) -> None:
 
 def test_sessions_in_the_way_stop_a_removal() -> None:
     memory = MemoryTgtd()
-    backend, observed = TgtdBackend(memory, memory), Observed()
+    backend, observed = TgtdBackend(memory, memory, NOTHING_PRIVATE), Observed()
     converge(backend, observed, inventory(Target(ONE)))
     memory.log_in(ONE, INITIATORS[0])
     with pytest.raises(Conflict) as conflict:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from storlever.backing import Machine
 from storlever.errors import BackingMissing, Conflict, Invalid, NotFound, Unavailable, Untrusted
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
@@ -564,3 +565,73 @@ def test_discovery_users_of_somebody_else_stay_until_ours_are_asked_for(core: Co
     core.service.set_discovery({IN: None})
     assert core.tgtd.lists_targets("nobody", "")
     assert core.tgtd.accounts["theirs"] == "their secret"
+
+
+# -- what an attack found
+
+
+def test_an_account_that_somebody_has_just_bound_is_not_rotated_under_them(core: Core) -> None:
+    """Nobody had looked since; unbinding alone would have been done, and tgtd have died."""
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.settle()
+    core.add_foreign()
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    with pytest.raises(Conflict, match="not StorLever's alone"):
+        core.service.set_secret(T, IN, "alice", "another secret")
+    core.settle()
+    assert not core.tgtd.dead
+
+
+def test_a_user_goes_from_under_an_account_that_somebody_has_just_bound(core: Core) -> None:
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.settle()
+    core.raw(Mode.ACCOUNT, Op.NEW, ("user", "theirs"), ("password", "their secret"))
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "theirs"), tid=1)
+    core.service.remove_user(T, IN, "alice")
+    core.settle()
+    assert not core.tgtd.dead
+
+
+def test_what_the_last_tgtd_was_being_told_says_nothing_of_the_next(core: Core) -> None:
+    core.flaky.fail(2, core.flaky.time_out_after)
+    with pytest.raises(Unavailable):
+        core.service.add_target(FOREIGN)
+    core.flaky.mend()
+    core.tgtd.restart()
+    core.add_foreign()
+    core.tgtd.log_in(FOREIGN, "iqn.2026-01.test:i")
+    core.settle()
+    assert 99 in core.tgtd.targets
+    assert core.service.health().foreign == (FOREIGN,)
+
+
+def test_an_aio_lun_that_the_machine_has_no_room_for_is_not_tried(core: Core) -> None:
+    """tgtd would close a descriptor that is somebody's session."""
+    core.backend._files = Crowded(core.folder / "private")
+    asked = core.tgtd.requests
+    with pytest.raises(BackingMissing, match="no room"):
+        add_unit(core, backing_type=BackingType.AIO)
+    assert core.tgtd.requests == asked
+
+
+class Crowded(Machine):
+    def room_for_aio(self) -> bool:
+        return False
+
+
+def test_a_path_that_leads_to_our_state_by_now_is_not_served_again(core: Core) -> None:
+    add_unit(core)
+    (core.folder / "private").mkdir()
+    image(core.folder / "private" / "state.db", 1)
+    (core.folder / "1.img").unlink()
+    (core.folder / "1.img").symlink_to(core.folder / "private" / "state.db")
+    core.tgtd.restart()
+    core.settle()
+    assert "StorLever itself" in str(core.service.unit(T, 1).reason)
+
+
+def test_a_hung_tgtd_that_a_write_met_is_known_to_the_next(core: Core) -> None:
+    core.tgtd.hung = True
+    with pytest.raises(Unavailable):
+        core.service.remove_target(T)
+    assert core.service.health().down is not None

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from storlever import backing
 from storlever.change import (
     Admit,
     BindIncoming,
@@ -55,12 +54,24 @@ class Daemon(Protocol):
     def ensure(self) -> Peer: ...
 
 
+class Files(Protocol):
+    """The machine's files."""
+
+    def size(self, path: str) -> int:
+        """In bytes. Raises OSError, also for what nobody may be handed."""
+
+    def room_for_aio(self) -> bool:
+        """Whether another aio unit can be made: where not, tgtd (1.0.85) closes a descriptor
+        that is not the unit's, and somebody's session with it."""
+
+
 class TgtdBackend:
     """A Backend over a transport. Not for two threads at once, but for `sessions`."""
 
-    def __init__(self, transport: Transport, daemon: Daemon) -> None:
+    def __init__(self, transport: Transport, daemon: Daemon, files: Files) -> None:
         self._transport = transport
         self._daemon = daemon
+        self._files = files
         self._pid: int | None = None
         """The process that the numbers below are of: another one must not be asked by them."""
         self._ids: dict[str, int] = {}
@@ -121,7 +132,7 @@ class TgtdBackend:
         known = self._sizes.get((target, lun))
         if known is None and path is not None:
             with contextlib.suppress(OSError):
-                known = backing.size(path)
+                known = self._files.size(path)
         agrees = known is not None and abs(known / 1e6 - megabytes) < 2
         return known if known is not None and agrees else megabytes * 10**6
 
@@ -248,7 +259,12 @@ class TgtdBackend:
         writable and with tgtd's own identity by initiators that are logged in.
         """
         tid = self._tid(target)
-        size = _openable(unit) if unit.opened else None
+        size = self._openable(unit) if unit.opened else None
+        if unit.aio and not self._files.room_for_aio():
+            raise BackingMissing(
+                f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
+                "context (fs.aio-max-nr)"
+            )
         new = Request(
             Mode.UNIT,
             Op.NEW,
@@ -269,7 +285,7 @@ class TgtdBackend:
 
     def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
         tid = self._tid(target)
-        size = _openable(unit) if "backing_path" in fields else None
+        size = self._openable(unit) if "backing_path" in fields else None
         try:
             self._ask(_update(tid, unit, attributes(unit, fields)))
         except TgtRefusal:
@@ -280,6 +296,19 @@ class TgtdBackend:
             self._ask(_update(tid, unit, rest))
         if size is not None:
             self._sizes[target, unit.lun] = size
+
+    def _openable(self, unit: LogicalUnit) -> int:
+        """The size of the backing file, in bytes. Raises BackingMissing: tgtd is not bothered.
+
+        Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
+        """
+        try:
+            size = self._files.size(unit.backing_path)
+        except OSError as error:
+            raise BackingMissing(f"cannot serve {unit.backing_path}: {error.strerror}") from None
+        if unit.device_type is DeviceType.DISK and size < BLOCK:
+            raise BackingMissing(f"cannot serve {unit.backing_path}: it is smaller than a block")
+        return size
 
     # -- asking
 
@@ -331,17 +360,3 @@ def _binding(op: Op, tid: int, name: str, *, outgoing: bool) -> Request:
 
 def _update(tid: int, unit: LogicalUnit, parameters: Parameters) -> Request:
     return Request(Mode.UNIT, Op.UPDATE, tid=tid, lun=unit.lun, parameters=parameters)
-
-
-def _openable(unit: LogicalUnit) -> int:
-    """The size of the backing file, in bytes. Raises BackingMissing, so that tgtd is not bothered.
-
-    Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
-    """
-    try:
-        size = backing.size(unit.backing_path)
-    except OSError as error:
-        raise BackingMissing(f"cannot serve {unit.backing_path}: {error.strerror}") from None
-    if unit.device_type is DeviceType.DISK and size < BLOCK:
-        raise BackingMissing(f"cannot serve {unit.backing_path}: it is smaller than a block")
-    return size

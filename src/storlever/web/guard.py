@@ -97,7 +97,7 @@ class Guard:
         return None
 
     def _cross_site(self, headers: Headers) -> bool:
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return True
-        origin = headers.get("origin")
-        return origin is not None and origin.partition("://")[2] != headers["host"]
+        sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+        return not {"none", "same-origin"}.issuperset(sites) or any(
+            origin.partition("://")[2] != headers["host"] for origin in origins
+        )

@@ -62,7 +62,8 @@ register_url_convertor("user", _UserName())
 router = APIRouter(prefix=PREFIX, route_class=JsonRoute, responses=_PROBLEMS, tags=["tgt"])
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
+    """Not a plain function: those take a worker thread, which waiting writes may have all of."""
     service: Service = request.app.state.service
     return service
 
