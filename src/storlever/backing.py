@@ -69,7 +69,7 @@ def inspect(path: str) -> BackingStore:
     raise Unusable("must be a regular file, a disk or an sg device")
 
 
-def identity(path: str) -> str | None:
+def identity_of(path: str) -> str | None:
     """The identity that `inspect` gives, without opening anything; None when nothing is there."""
     try:
         return _identity(Path(path).stat())
@@ -192,6 +192,23 @@ def _printable(text: bytes) -> str:
     return plain.replace(",", " ").strip()[:36].rstrip()
 
 
+def _is_settled(path: Path) -> bool:
+    """Whether only the superuser (or we) can make the path lead elsewhere. Raises OSError."""
+    trusted = {0, os.geteuid()}
+    for entry in (path, *path.parents):
+        status = entry.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            sticky = status.st_mode & stat.S_ISVTX
+            if status.st_uid not in trusted or (writable and not sticky):
+                return False
+        if status.st_uid not in trusted and entry.parent.stat().st_mode & stat.S_ISVTX:
+            return False
+    return True
+
+
 class Machine:
     """This machine, for the service; `private` is the folder that nobody may be handed."""
 
@@ -199,7 +216,7 @@ class Machine:
         self._private = private.resolve()
 
     def identity(self, path: str) -> str | None:
-        return identity(path)
+        return identity_of(path)
 
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
@@ -220,13 +237,27 @@ class Machine:
         )
         return most - used >= AIO_EVENTS
 
+    def holds(self, pid: int, path: str, identity: str) -> bool:
+        """Whether the process has this store open, as it must if it opened the path.
+
+        Not looked at, for it takes a look at all it has open, where nobody but the superuser
+        can change what the path leads to; nor where we may not look.
+        """
+        try:
+            if _is_settled(Path(path)):
+                return True
+            descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  names are all we need
+        except OSError:
+            return True
+        return any(identity_of(f"/proc/{pid}/fd/{each}") == identity for each in descriptors)
+
     def _is_private(self, path: str) -> bool:
         """By whatever name; opening and closing the state file would free SQLite's lock on it."""
         if Path(os.path.realpath(path)).is_relative_to(self._private):  # resolve() dies of loops
             return True
-        found = identity(path)
+        found = identity_of(path)
         return found is not None and any(
-            identity(str(file)) == found for file in self._private.rglob("*")
+            identity_of(str(file)) == found for file in self._private.rglob("*")
         )
 
     def scsi_identity(self, path: str) -> ScsiIdentity:

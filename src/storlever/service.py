@@ -224,7 +224,9 @@ class Service:
             unit = self._shelf.mapped(_new(lun, given), given)
             edit = self.inventory.add_unit(name, unit)
             store = self._shelf.usable((name, lun), unit, self.inventory, force=force)
-            self._enact(edit, verify=lambda: self._shelf.require_same(unit, store))
+            self._enact(
+                edit, verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid)
+            )
         return _aio_warnings(unit)
 
     def edit_unit(
@@ -254,7 +256,11 @@ class Service:
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
             edit = edit or Edit({name: self.inventory.target(name)})
             reopen = frozenset({place})
-        self._enact(edit, reopen=reopen, verify=lambda: self._shelf.require_same(unit, store))
+        self._enact(
+            edit,
+            reopen=reopen,
+            verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid),
+        )
 
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""

@@ -20,6 +20,9 @@ class Host(Protocol):
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
 
+    def holds(self, pid: int, path: str, identity: str) -> bool:
+        """Whether the process opened this store, and no other, when it opened the path."""
+
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable."""
 
@@ -76,9 +79,12 @@ class Shelf:
         grown = store.size != size and unit.device_type is not DeviceType.TAPE
         return grown or not self._claims.hold(place, store.identity)
 
-    def require_same(self, unit: LogicalUnit, store: BackingStore) -> None:
-        """tgtd opened by path: what it opened must be what was looked at. Raises Conflict."""
-        if self._host.identity(unit.backing_path) != store.identity:
+    def require_same(self, unit: LogicalUnit, store: BackingStore, pid: int) -> None:
+        """tgtd (`pid`) opened by path: that must be what was looked at. Raises Conflict."""
+        path = unit.backing_path
+        if self._host.identity(path) != store.identity or (
+            unit.opened and not self._host.holds(pid, path, store.identity)
+        ):
             raise Conflict(
                 f"{unit.backing_path} was replaced while it was being opened",
                 code="backing-store-changed",

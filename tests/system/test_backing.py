@@ -414,3 +414,42 @@ def test_deletion_waits_for_a_command_in_flight(root: Path, stuck: Stuck) -> Non
         stuck.thaw()
         service.close()
     assert stuck.file.read_bytes()[:512] == BLOCK
+
+
+def test_symlink_that_flips_never_serves_another_luns_file(
+    storlever: StorLever, target: str, tmp_path: Path
+) -> None:
+    """tgtd opens by path; whatever stands behind it by then, an answered LUN is the file asked."""
+    mine, taken, link = tmp_path / "mine", image(tmp_path / "taken", 1), tmp_path / "link"
+    image(mine, 1)
+    storlever.add_lun(target, 9, taken)
+    link.symlink_to(mine)
+    stop, served = threading.Event(), 0
+    flipper = threading.Thread(target=flip, args=(link, (taken, mine), stop))
+    flipper.start()
+    try:
+        for _ in range(60):
+            body = {"lun": 1, "path": str(link)}
+            if storlever.api("POST", f"{target}/lun_list", body).status_code == 201:
+                served += 1
+                assert opened(storlever, taken) == 1
+                storlever.api("DELETE", f"{target}/lun_list/1", expect=200)
+    finally:
+        stop.set()
+        flipper.join()
+    print(f"{served} of 60 were served")
+
+
+def flip(link: Path, ways: tuple[Path, ...], stop: threading.Event) -> None:
+    draft = link.with_name("draft")
+    while not stop.is_set():
+        for way in ways:
+            draft.symlink_to(way)
+            draft.rename(link)
+            time.sleep(0.001)
+
+
+def opened(storlever: StorLever, file: Path) -> int:
+    """How many descriptors of tgtd lead to the file."""
+    folder = Path(f"/proc/{storlever.tgtd_pid()}/fd")
+    return sum(each.samefile(file) for each in folder.iterdir() if each.exists())

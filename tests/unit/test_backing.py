@@ -15,7 +15,7 @@ from storlever.backing import (
     Kind,
     Machine,
     Unusable,
-    identity,
+    identity_of,
     inspect,
     scsi_identity,
     size,
@@ -55,8 +55,10 @@ def test_an_identity_can_be_had_without_opening(tmp_path: Path) -> None:
     """The one that `inspect` gives; None where nothing is."""
     path = made(tmp_path / "a.img")
     (tmp_path / "link").symlink_to(path)
-    assert identity(str(path)) == identity(str(tmp_path / "link")) == inspect(str(path)).identity
-    assert identity(str(tmp_path / "gone")) is None
+    assert (
+        identity_of(str(path)) == identity_of(str(tmp_path / "link")) == inspect(str(path)).identity
+    )
+    assert identity_of(str(tmp_path / "gone")) is None
 
 
 def test_the_size_is_had_without_looking_further(tmp_path: Path) -> None:
@@ -253,3 +255,32 @@ def test_whatever_a_device_says_tgtd_can_be_told(
     assert names.serial_number(found.serial_number) == found.serial_number
     unit = LogicalUnit(1, "/dev/sdx", "an id", "a serial number", product=found.product)
     Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=completion(unit)).encode()
+
+
+# -- what a process has open
+
+
+def test_a_process_is_known_to_hold_what_it_has_open(tmp_path: Path) -> None:
+    held, other = tmp_path / "held", tmp_path / "other"
+    held.write_bytes(b"x")
+    other.write_bytes(b"x")
+    link = tmp_path / "link"  # a path that can be made to lead elsewhere is looked into
+    link.symlink_to(other)
+    machine = Machine(tmp_path / "private")
+    with held.open():
+        assert machine.holds(os.getpid(), str(link), str(identity_of(str(held))))
+        assert not machine.holds(os.getpid(), str(link), str(identity_of(str(other))))
+
+
+def test_a_path_that_nobody_can_change_is_not_looked_into(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    machine = Machine(tmp_path / "private")
+    assert machine.holds(os.getpid(), str(file), "another")
+    tmp_path.chmod(0o777)
+    assert not machine.holds(os.getpid(), str(file), "another")
+
+
+def test_a_process_that_may_not_be_looked_into_is_trusted(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    assert Machine(tmp_path / "private").holds(-1, str(tmp_path / "file"), "any")

@@ -126,7 +126,12 @@ class MemoryTgtd:
     def ensure(self) -> Peer:
         if self.dead:
             raise NotRunning("tgtd is not running")
-        return Peer(self.life, self.life)
+        return Peer(self._pid, self.life)
+
+    @property
+    def _pid(self) -> int:
+        """A number that no process of the machine has."""
+        return -self.life
 
     def restart(self) -> None:
         """A new life, with everything forgotten."""
@@ -143,7 +148,7 @@ class MemoryTgtd:
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         if self.dead:
             raise NotRunning("tgtd is not running")
-        if pid not in (None, self.life):
+        if pid not in (None, self._pid):
             raise Unavailable("tgtd has been restarted")
         if self.hung:
             raise Unavailable("tgtd did not answer")
