@@ -165,8 +165,7 @@ def test_a_state_file_in_use_ends_the_second_start_and_the_first_serves_on(
     with service(furnished.root) as second:
         second.settings["tgt_control_port"] = "8"
         said = refusal(second)
-        assert str(furnished.state / "state.db") in said
-        assert "is in use by another program" in said
+        assert f"the state folder {furnished.state} is in use by another StorLever" in said
         assert second.tgtd_pid() is None
     assert_furnished(furnished)
 
