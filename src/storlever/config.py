@@ -19,7 +19,9 @@ ENVIRONMENT_PREFIX = "STORLEVER_"
 
 def _listen(text: str) -> Endpoint | Path:
     """HOST:PORT on loopback, or unix:PATH."""
-    if text.startswith("unix:/"):
+    if text.startswith("unix:"):
+        if not text.startswith("unix:/"):
+            raise ValueError("a Unix socket needs an absolute path: unix:/PATH")
         return Path(text.removeprefix("unix:"))
     endpoint = Endpoint.parse(text)
     if endpoint.host != "localhost" and not _is_loopback(endpoint.host):

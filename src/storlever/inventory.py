@@ -119,7 +119,7 @@ class Inventory:
 
     def remove_target(self, name: str) -> Edit:
         self.target(name)
-        return self._settled({name: None})
+        return self._pruned({name: None})
 
     def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
         """Raises Conflict when the name is there already, or elsewhere with another secret."""
@@ -141,7 +141,7 @@ class Inventory:
             if direction is Direction.INCOMING
             else replace(old, outgoing=account.name)
         )
-        return self._settled({name: new}, {account.name: account})
+        return self._pruned({name: new}, {account.name: account})
 
     def set_secret(
         self, name: str, direction: Direction, account: Account, *, everywhere: bool = False
@@ -155,14 +155,14 @@ class Inventory:
                 (place for place in self.places(account.name) if place != here),
                 "password-shared",
             )
-        return self._settled({}, {account.name: account})
+        return self._pruned({}, {account.name: account})
 
     def remove_user(self, name: str, direction: Direction, user: str) -> Edit:
         old = self.require_user(name, direction, user)
         if direction is Direction.INCOMING:
             left = tuple(other for other in old.incoming if other != user)
-            return self._settled({name: replace(old, incoming=left)})
-        return self._settled({name: replace(old, outgoing=None)})
+            return self._pruned({name: replace(old, incoming=left)})
+        return self._pruned({name: replace(old, outgoing=None)})
 
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> Edit:
         """Sets the directions given; None means no authentication in that direction."""
@@ -185,7 +185,7 @@ class Inventory:
                 raise Conflict(
                     f"user {account.name!r} cannot have two passwords", code="password-differs"
                 )
-        return self._settled({}, accounts, new)
+        return self._pruned({}, accounts, new)
 
     def add_unit(self, name: str, unit: LogicalUnit) -> Edit:
         old = self.target(name)
@@ -224,7 +224,7 @@ class Inventory:
     def _with(self, target: Target) -> Edit:
         return Edit() if target == self.targets[target.name] else Edit({target.name: target})
 
-    def _settled(
+    def _pruned(
         self,
         targets: Mapping[str, Target | None],
         accounts: Mapping[str, Account] | None = None,
@@ -265,7 +265,8 @@ class Inventory:
         some = [_spoken(place) for place in islice(places, 4)]
         if some:
             where = ", ".join(some[:3]) + (", and others" if len(some) > 3 else "")
-            raise Conflict(f"user {account.name!r} has another password as {where}", code=code)
+            relation = "has another password as" if code == "password-differs" else "is also"
+            raise Conflict(f"user {account.name!r} {relation} {where}", code=code)
 
 
 def _spoken(place: tuple[str, Direction]) -> str:

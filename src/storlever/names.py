@@ -32,6 +32,8 @@ _PATH_BYTES = 1000  # tgtd cuts update values at 1023 bytes
 
 def target_name(text: str) -> str:
     """An iSCSI name that tgtd takes for a target: it refuses underscores there."""
+    if "_" in text:
+        raise ValueError("must not contain an underscore: tgtd refuses it in a target's name")
     return _iscsi_name(text, _TARGET)
 
 

@@ -164,7 +164,7 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("listen", "127.0.0.1:0", "port"),
         ("listen", "127.0.0.1:65536", "port"),
         ("listen", "::1:80", "brackets"),
-        ("listen", "unix:relative", "HOST:PORT|port"),
+        ("listen", "unix:relative", "absolute path"),
         ("portal", "example.com:3260", "numeric address"),
         ("portal", "127.0.0.1:x", "port"),
         ("portal", "127.0.0.1,portal=0.0.0.0:3260", "numeric address"),

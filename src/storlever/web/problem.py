@@ -129,6 +129,8 @@ def _rule(error: dict[str, Any]) -> str:
             return "there is no such field"
         case "missing":
             return "is required"
+        case "model_type" | "model_attributes_type":
+            return "must be a JSON object"
         case "value_error":
             return str(error["msg"]).removeprefix("Value error, ")
         case _:

@@ -164,7 +164,7 @@ def _user_routes(direction: Direction) -> None:
 
     @router.get(path + "/{user:user}", name=named("get"))
     async def get_user(core: Core, iqn: Iqn, user: str) -> UserShown:
-        """Not one of the twenty: a location is there to be looked at."""
+        """Whether the target has this user: what the Location of a new one leads to."""
         core.inventory.require_user(iqn, direction, user)
         return UserShown(username=user)
 
