@@ -86,7 +86,7 @@ class Scope:
     `targets`: by name; one that is not desired is removed, so foreign targets are never in it.
     `accounts`: those to look at besides the ones the targets use.
     `parked`: (target, LUN) that could not be served before and are no part of this plan.
-    `reopen`: (target, LUN) whose backing file has another size now.
+    `reopen`: (target, LUN) that must open their path anew, for what is there now.
     `force`: targets of which sessions in the way are closed.
     """
 
