@@ -257,7 +257,9 @@ class Machine:
             return True
         found = identity_of(path)
         return found is not None and any(
-            identity_of(str(file)) == found for file in self._private.rglob("*")
+            identity_of(f"{folder}/{name}") == found
+            for folder, folders, files in os.walk(self._private)  # rglob takes twice as long
+            for name in (*folders, *files)
         )
 
     def scsi_identity(self, path: str) -> ScsiIdentity:

@@ -87,23 +87,27 @@ class Observed:
         else:
             self.targets[change.target] = replace(self.targets[change.target], bindings=bindings)
 
-    def doubt(self, change: Change) -> None:
-        """Record that an update is about to be asked for, which tgtd may take in part."""
-        if isinstance(change, UpdateUnit):
-            target = self.targets[change.target]
-            unit = target.unit(change.unit.lun)
-            if unit is not None:
-                unknown: dict[str, Any] = dict.fromkeys(change.fields)
-                blank = replace(unit, **unknown)
-                self.targets[change.target] = _with_unit(target, blank)
+    def doubt(self, change: Change) -> ObservedUnit | None:
+        """Record that an update is about to be asked for, which tgtd may take in part.
 
-    def keep_medium(self, change: UpdateUnit, before: ObservedTarget) -> None:
+        Returns the unit as it was known, when the change is an update of one.
+        """
+        if not isinstance(change, UpdateUnit):
+            return None
+        target = self.targets[change.target]
+        unit = target.unit(change.unit.lun)
+        if unit is not None:
+            unknown: dict[str, Any] = dict.fromkeys(change.fields)
+            self.targets[change.target] = _with_unit(target, replace(unit, **unknown))
+        return unit
+
+    def keep_medium(self, name: str, before: ObservedUnit) -> None:
         """Record that the medium could not be moved: the path is the one it was before."""
-        unit = self.targets[change.target].unit(change.unit.lun)
-        known = before.unit(change.unit.lun)
-        if unit is not None and known is not None:
-            same = replace(unit, backing_path=known.backing_path)
-            self.targets[change.target] = _with_unit(self.targets[change.target], same)
+        target = self.targets[name]
+        unit = target.unit(before.lun)
+        if unit is not None:
+            same = replace(unit, backing_path=before.backing_path)
+            self.targets[name] = _with_unit(target, same)
 
     def learn(self, known: "Observed", in_doubt: Pending = NOTHING_PENDING) -> None:
         """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,

@@ -219,13 +219,12 @@ class Reconciler:
 
     def _apply(self, change: Change) -> None:
         self._observed.check(change)
-        before = self._observed.targets.get(getattr(change, "target", None) or "")
-        self._observed.doubt(change)
+        before = self._observed.doubt(change)
         try:
             self.backend.apply(change)
         except Conflict:  # an initiator holds the medium
             if isinstance(change, UpdateUnit) and before is not None:
-                self._observed.keep_medium(change, before)
+                self._observed.keep_medium(change.target, before)
             raise
         self._observed.apply(change)
         if isinstance(change, CreateUnit) or (
