@@ -1,0 +1,1 @@
+"""The promises, tried until they break: kills, faults, power cuts, fuzz, hostile requests."""
