@@ -1,4 +1,4 @@
-"""What every torture test has: how often, which seed, and a history that a failure leaves behind."""
+"""What every torture test has: how often, which seed, and a history that failures leave."""
 
 import json
 import random
