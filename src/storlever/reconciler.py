@@ -120,11 +120,11 @@ class Reconciler:
     def enforce(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
         """Bring what is in scope into force, or put `before` back and raise what went wrong."""
         self.require_up()
-        self._look_before_letting_go(before, desired, scope)
+        changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
         self._notes.begin(Pending(scope.targets, scope.accounts, str(self._peer)))
         try:
-            self._move_despite_drift(before, desired, scope)
+            self._move_despite_drift(changes, before, desired, scope)
             self._forgive(desired, scope)
         except Unavailable as error:
             self._lost(error)
@@ -136,33 +136,39 @@ class Reconciler:
             self.put_back(before, scope)
             raise
 
-    def _move_despite_drift(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
+    def _move_despite_drift(
+        self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope
+    ) -> None:
         """Where tgtd is not as we knew it, look, and try once more from what is there."""
         try:
-            self._move(desired, scope)
+            self._move(changes)
         except Refused as refused:
             if not refused.drift:
                 raise
             made = self._observed.targets.keys() | self._observed.accounts.keys()
             self._look(before)
             self._require_ours(before, desired, scope, made)
-            self._move(desired, scope)
+            self._move(self._plan(desired, scope))
 
-    def _look_before_letting_go(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
-        """Look again before anything is unbound, where looking is cheap.
+    def _planned(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        """The plan, made after another look where it unbinds anything and looking is cheap.
 
         Somebody may have bound an account of ours to a target of theirs, or one of theirs to
         ours, since the last look; unbound in ignorance of that, it leaves a hole, and tgtd dies.
         """
-        if self.looking > CHEAP_LOOK:
-            return
-        changes = plan(desired, self._observed, scope, self._guard)
-        if any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes):
-            try:
-                self._look(before)
-            except Unavailable as error:
-                self._lost(error)
-                raise
+        changes = self._plan(desired, scope)
+        letting_go = any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes)
+        if not letting_go or self.looking > CHEAP_LOOK:
+            return changes
+        try:
+            self._look(before)
+        except Unavailable as error:
+            self._lost(error)
+            raise
+        return self._plan(desired, scope)
+
+    def _plan(self, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        return plan(desired, self._observed, scope, self._guard)
 
     def _require_ours(
         self, before: Inventory, desired: Inventory, scope: Scope, made: Set[str] = frozenset()
@@ -185,7 +191,7 @@ class Reconciler:
     def put_back(self, before: Inventory, scope: Scope) -> None:
         """Undo, and never raise: where even that fails, the next pass does it."""
         try:
-            for change in plan(before, self._observed, scope, self._guard):
+            for change in self._plan(before, scope):
                 self._apply_again(change)
             self._notes.finish()
         except Unavailable as error:
@@ -202,8 +208,8 @@ class Reconciler:
         if self.down is not None:
             raise Unavailable(self.down)
 
-    def _move(self, desired: Inventory, scope: Scope) -> None:
-        for change in plan(desired, self._observed, scope, self._guard):
+    def _move(self, changes: Iterable[Change]) -> None:
+        for change in changes:
             self._apply(change)
 
     def _forgive(self, desired: Inventory, scope: Scope) -> None:
@@ -260,7 +266,7 @@ class Reconciler:
         started = time.monotonic()
         self._look(desired)
         scope = self._whole(desired, started)
-        changes = plan(desired, self._observed, scope, self._guard)
+        changes = self._plan(desired, scope)
         failures = Failures(
             {place: why for place, why in self.failures.items() if place in scope.parked}
         )

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ _DISCOVERY = "discovery"
 _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
 """What a document raises that is no target, account or setting."""
 
+
+def _fields(value: Any) -> dict[str, Any]:
+    """What json asks of a value that is none of its own; asdict would copy it all."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+_DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_fields)
 
 TABLES = ("target", "account", "setting")
 
@@ -95,11 +102,11 @@ class SqliteStore:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for name, target in edit.targets.items():
-                self._write("target", name, asdict(target) if target else None)
+                self._write("target", name, target)
             for name, account in edit.accounts.items():
-                self._write("account", name, asdict(account) if account else None)
+                self._write("account", name, account)
             if edit.discovery is not None:
-                self._write("setting", _DISCOVERY, asdict(edit.discovery))
+                self._write("setting", _DISCOVERY, edit.discovery)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -108,11 +115,11 @@ class SqliteStore:
     def close(self) -> None:
         self._connection.close()
 
-    def _write(self, table: str, name: str, document: dict[str, Any] | None) -> None:
-        if document is None:
+    def _write(self, table: str, name: str, value: Target | Account | DiscoveryAuth | None) -> None:
+        if value is None:
             self._connection.execute(_SQL[table].delete, (name,))
             return
-        text = json.dumps(document, separators=(",", ":"))
+        text = _DOCUMENTS.encode(value)
         self._connection.execute(_SQL[table].replace, (name, text, _digest(name, text)))
 
     def _roll_back(self) -> None:

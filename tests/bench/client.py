@@ -1,0 +1,50 @@
+"""A client that costs next to nothing, so that what is measured is the service."""
+
+import json
+import socket
+from typing import Any
+
+from storlever.web.san import PREFIX
+
+
+class Client:
+    """One connection, kept alive; a request leaves in one piece."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def request(self, method: str, path: str, body: Any = None) -> bytes:
+        """The body of the answer, which must be a success."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        if content:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        self._socket.sendall(f"{head}\r\n".encode() + content)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._received()
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+        while len(rest) < length:
+            rest += self._received()
+        if not lines[0].startswith(b"http/1.1 2"):
+            raise AssertionError(f"{method} {path}: {lines[0]!r} {rest!r}")
+        return rest
+
+    def api(self, method: str, path: str, body: Any = None) -> bytes:
+        """`path` from the API's prefix on."""
+        return self.request(method, PREFIX + path, body)
+
+    def _received(self) -> bytes:
+        chunk = self._socket.recv(1 << 16)
+        if not chunk:
+            raise ConnectionError("the service closed the connection")
+        return chunk
