@@ -211,7 +211,7 @@ def _is_settled(path: Path) -> bool:
     return True
 
 
-def _inodes(folder: str | Path) -> Iterator[int]:
+def _inodes(folder: str) -> Iterator[int]:
     """Of everything in the folder, at any depth. Raises nothing for what goes meanwhile."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -224,7 +224,7 @@ class Machine:
     """This machine, for the service; `private` is the folder that nobody may be handed."""
 
     def __init__(self, private: Path) -> None:
-        self._private = private.resolve()
+        self._private = str(private.resolve())
 
     def identity(self, path: str) -> str | None:
         return identity_of(path)
@@ -264,10 +264,11 @@ class Machine:
 
     def _is_private(self, path: str) -> bool:
         """By whatever name; opening and closing the state file would free SQLite's lock on it."""
-        if Path(os.path.realpath(path)).is_relative_to(self._private):  # resolve() dies of loops
+        real = os.path.realpath(path)  # Path.resolve() dies of loops
+        if f"{real}/".startswith(f"{self._private}/"):
             return True
         try:
-            found, home = Path(path).stat(), self._private.stat()
+            found, home = os.stat(real), os.stat(self._private)  # noqa: PTH116  in every replay
         except OSError:
             return False
         return found.st_dev == home.st_dev and found.st_ino in _inodes(self._private)

@@ -30,8 +30,8 @@ class Client:
         answer = b""
         while b"\r\n\r\n" not in answer:
             answer += self._received()
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
+        top, _, rest = answer.partition(b"\r\n\r\n")
+        lines = top.lower().split(b"\r\n")
         length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
         while len(rest) < length:
             rest += self._received()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storlever.model import BackingType, Bindings, DeviceType, ObservedTarget, ObservedUnit, Session
 from storlever.tgtd import show
-from storlever.tgtd.show import Forged, Nexus
+from storlever.tgtd.show import Forged, Nexus, Seen, TargetReader
 
 ONE, TWO = "iqn.2014-09.com.example:t1", "iqn.2014-09.com.example:t2"
 IDS = {ONE: 1, TWO: 2}
@@ -140,22 +140,26 @@ def changed(*pairs: tuple[str, str]) -> str:
     return text
 
 
+def targets(text: str, ids: dict[str, int]) -> dict[str, Seen]:
+    return TargetReader().read(text, ids)
+
+
 # -- what tgtd really prints
 
 
 def test_everything_of_every_target_is_read() -> None:
-    assert show.targets(SAMPLE, IDS) == BOTH
+    assert targets(SAMPLE, IDS) == BOTH
 
 
 def test_a_target_that_is_not_listed_is_not_made_up() -> None:
     """Its header is text like any other, and its lines belong to the target before it."""
-    assert show.targets(SAMPLE, {TWO: 2}) == {TWO: BOTH[TWO]}
-    assert show.targets(SAMPLE, {**IDS, "iqn.2014-09.com.example:gone": 3}) == BOTH
-    assert show.targets(SAMPLE, {ONE: 7, TWO: 2}) == {TWO: BOTH[TWO]}
+    assert targets(SAMPLE, {TWO: 2}) == {TWO: BOTH[TWO]}
+    assert targets(SAMPLE, {**IDS, "iqn.2014-09.com.example:gone": 3}) == BOTH
+    assert targets(SAMPLE, {ONE: 7, TWO: 2}) == {TWO: BOTH[TWO]}
 
 
 def test_no_target_is_no_text() -> None:
-    assert show.targets("", {}) == {}
+    assert targets("", {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_a_disk_is_offline_when_its_medium_is_out(
     after = after.replace("Online: Yes", f"Online: {online}", 1)
     after = after.replace("Removable media: No", f"Removable media: {removable}", 1)
     text = before + unit + after
-    seen, _ = show.targets(text, IDS)[ONE]
+    seen, _ = targets(text, IDS)[ONE]
     disk = seen.unit(1)
     assert disk is not None
     assert disk.online is meaning
@@ -190,7 +194,7 @@ def test_a_disk_is_offline_when_its_medium_is_out(
 )
 def test_device_types_have_tgtds_words(word: str, device: DeviceType | None) -> None:
     text = changed(("            Type: disk\n", f"            Type: {word}\n"))
-    unit = show.targets(text, IDS)[ONE][0].unit(1)
+    unit = targets(text, IDS)[ONE][0].unit(1)
     assert unit is not None
     assert unit.device_type is device
 
@@ -198,7 +202,7 @@ def test_device_types_have_tgtds_words(word: str, device: DeviceType | None) -> 
 def test_what_tgtd_does_not_tell_is_unknown() -> None:
     """A unit of which only the number is left."""
     start, end = SAMPLE.index("            Type: disk"), SAMPLE.index("        LUN: 12")
-    unit = show.targets(SAMPLE[:start] + SAMPLE[end:], IDS)[ONE][0].unit(1)
+    unit = targets(SAMPLE[:start] + SAMPLE[end:], IDS)[ONE][0].unit(1)
     assert unit == ObservedUnit(1, *[None] * 7)
 
 
@@ -274,7 +278,7 @@ def with_nexus(name: str, alias: str, room: int = 1023) -> str:
 def test_no_name_changes_what_is_read(name: str, alias: str, room: int) -> None:
     """Either the truth is read, or the text is seen to be forged."""
     try:
-        found = show.targets(with_nexus(name, alias, room), IDS)
+        found = targets(with_nexus(name, alias, room), IDS)
     except Forged:
         return
     assert found == BOTH
@@ -283,7 +287,7 @@ def test_no_name_changes_what_is_read(name: str, alias: str, room: int) -> None:
 @pytest.mark.parametrize("header", ["Target 1: " + ONE, "Target 2: " + TWO])
 def test_a_forged_header_makes_the_text_worthless(header: str) -> None:
     with pytest.raises(Forged, match="listed twice"):
-        show.targets(with_nexus(f"x\n{header}\n", "y"), IDS)
+        targets(with_nexus(f"x\n{header}\n", "y"), IDS)
 
 
 @pytest.mark.parametrize(
@@ -298,12 +302,12 @@ def test_a_forged_header_makes_the_text_worthless(header: str) -> None:
     ids=["LUNs", "accounts", "ACL", "state", "a target that is not"],
 )
 def test_a_forged_section_is_not_the_one_that_counts(section: str) -> None:
-    assert show.targets(with_nexus(f"x\n{section}", "y"), IDS) == BOTH
+    assert targets(with_nexus(f"x\n{section}", "y"), IDS) == BOTH
 
 
 def test_a_forged_state_does_not_make_an_offline_target_ready() -> None:
     text = with_nexus("x\n        State: ready\n", "y").replace("State: ready", "State: offline", 1)
-    seen, _ = show.targets(text, IDS)[ONE]
+    seen, _ = targets(text, IDS)[ONE]
     assert not seen.ready
 
 
@@ -311,12 +315,22 @@ def test_the_title_after_a_name_that_was_cut_is_found() -> None:
     """tgtd cuts the newline too, so the title ends the line of the name."""
     text = with_nexus("x" * 2000, "y")
     assert "xxx    LUN information:\n" in text
-    assert show.targets(text, IDS) == BOTH
+    assert targets(text, IDS) == BOTH
+
+
+def test_a_reader_that_has_read_before_sees_what_changed() -> None:
+    reader = TargetReader()
+    first = reader.read(SAMPLE, IDS)[ONE]
+    assert reader.read(SAMPLE, IDS)[ONE] is first
+    text = SAMPLE.replace("/x/a b: c.img", "/y")
+    assert reader.read(text, IDS) == targets(text, IDS) != BOTH
+    assert reader.read(SAMPLE, {TWO: 2}) == {TWO: BOTH[TWO]}
+    assert reader.read(SAMPLE, IDS) == BOTH
 
 
 def test_a_target_that_lacks_a_section_is_forged() -> None:
     with pytest.raises(Forged, match="ACL information"):
-        show.targets(SAMPLE[: SAMPLE.rindex("    ACL information")], IDS)
+        targets(SAMPLE[: SAMPLE.rindex("    ACL information")], IDS)
 
 
 # -- connections
@@ -401,7 +415,7 @@ def test_names_and_addresses_are_printable(connections: list[Connection]) -> Non
 def _all(text: str) -> None:
     for read in (show.target_ids, show.discovery, show.accounts, show.portals, show.nexuses):
         read(text)
-    show.targets(text, IDS)
+    targets(text, IDS)
 
 
 LINES = (
@@ -439,7 +453,7 @@ def test_a_spoilt_line_is_the_trouble_of_its_target(at: int, spoil: Callable[[st
     lines = SAMPLE.splitlines()
     lines[at] = spoil(lines[at])
     try:
-        found = show.targets("\n".join(lines), IDS)
+        found = targets("\n".join(lines), IDS)
     except Forged:
         return
     assert found[TWO] == BOTH[TWO]

@@ -74,6 +74,7 @@ class TgtdBackend:
         self._files = files
         self._pid: int | None = None
         """The process that the numbers below are of: another one must not be asked by them."""
+        self._reader = show.TargetReader()
         self._ids: dict[str, int] = {}
         self._last_id = 0
         self._sizes: dict[tuple[str, int], int] = {}
@@ -99,7 +100,8 @@ class TgtdBackend:
     def _observe(self) -> Observed:
         for _ in range(3):
             ids = show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW)))
-            found = show.targets(self._ask(Request(Mode.TARGET, Op.SHOW, tid=EVERY)), ids)
+            shown = self._ask(Request(Mode.TARGET, Op.SHOW, tid=EVERY))
+            found = self._reader.read(shown, ids)
             if found.keys() == ids.keys():
                 break  # else somebody made or removed a target between the two answers
         self._ids = {name: ids[name] for name in found}

@@ -36,6 +36,8 @@ class Nexus:
     cid: int
 
 
+_UNIT_HEADER = re.compile(r"        LUN: (\d{1,20})")
+_SIZE = re.compile(r"(\d{1,20}) MB")
 _HEADER = re.compile(r"        Target (-?\d{1,10}): (\S+)")
 _TYPES = {
     "disk": DeviceType.DISK,
@@ -64,26 +66,45 @@ def target_ids(text: str) -> dict[str, int]:
     return {match[2]: int(match[1]) for match in found if match}
 
 
-def targets(text: str, ids: Mapping[str, int]) -> dict[str, tuple[ObservedTarget, dict[int, int]]]:
-    """`target show` of all: name -> (target, {LUN: size in MB of 10^6 bytes}).
+Seen = tuple[ObservedTarget, dict[int, int]]
+"""A target, and LUN -> size in MB of 10^6 bytes."""
 
-    Targets of `ids` that the text does not hold are left out. Raises Forged.
-    """
-    headers = {f"Target {tid}: {name}": name for name, tid in ids.items()}
-    blocks: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in text.split("\n"):
-        name = headers.get(line)
-        if name is None:
-            current.append(line)
-        elif name in blocks:
+
+class TargetReader:
+    """Reads `target show` of all, again and again, and what has not changed only once."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[str, Seen]] = {}
+
+    def read(self, text: str, ids: Mapping[str, int]) -> dict[str, Seen]:
+        """By name; targets of `ids` that the text does not hold are left out. Raises Forged."""
+        before, self._read = self._read, {}
+        for name, block in _blocks(text, ids).items():
+            known = before.get(name)
+            same = known is not None and known[0] == block
+            self._read[name] = known if same and known else (block, _seen(name, block))
+        return {name: seen for name, (_, seen) in self._read.items()}
+
+
+def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
+    """What stands under each header of a target that there is, by name."""
+    headers = {f"{tid}: {name}": name for name, tid in ids.items()}
+    blocks: dict[str, str] = {}
+    current = None
+    for piece in f"\n{text}".split("\nTarget ")[1:]:
+        header, _, block = piece.partition("\n")
+        name = headers.get(header)
+        if name in blocks:
             raise Forged(f"target {name} is listed twice")
-        else:
-            current = blocks[name] = []
-    return {name: _target(name, lines) for name, lines in blocks.items()}
+        if name is not None:
+            blocks[name], current = block, name
+        elif current is not None:
+            blocks[current] += f"\nTarget {piece}"
+    return blocks
 
 
-def _target(name: str, lines: list[str]) -> tuple[ObservedTarget, dict[int, int]]:
+def _seen(name: str, block: str) -> Seen:
+    lines = block.split("\n")
     acl_at = _last(lines, _ACL_TITLE, len(lines))
     accounts_at = _last(lines, _ACCOUNT_TITLE, acl_at)
     units_at = _last(lines, _LUN_TITLE, accounts_at)
@@ -125,7 +146,7 @@ def _bindings(names: Iterable[str]) -> Bindings:
 def _unit_blocks(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
     block: tuple[int, dict[str, str]] | None = None
     for line in lines:
-        if match := re.fullmatch(r"        LUN: (\d{1,20})", line):
+        if match := _UNIT_HEADER.fullmatch(line):
             if block:
                 yield block
             block = (int(match[1]), {})
@@ -140,7 +161,7 @@ def _unit(block: tuple[int, dict[str, str]]) -> tuple[ObservedUnit, int]:
     lun, said = block
     device = _TYPES.get(said.get("Type", ""))
     path = said.get("Backing store path")
-    size = re.match(r"(\d{1,20}) MB", said.get("Size", ""))
+    size = _SIZE.match(said.get("Size", ""))
     unit = ObservedUnit(
         lun=lun,
         device_type=device,

@@ -8,6 +8,7 @@ else is expressible (above all not RedirectCallback, which runs a program, and `
 logs secrets).
 """
 
+import re
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -124,6 +125,7 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.ACCOUNT, Op.BIND): (_USER, _NONE),
     (Mode.ACCOUNT, Op.UNBIND): (_USER, _NONE),
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NEEDS_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.UNIT, Op.UPDATE)}
 _EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND)}
 
@@ -199,7 +201,7 @@ def _check_value(key: str, value: str, *, last: bool) -> None:
     """A comma ends a value everywhere but in a password that stands last, which runs to the end."""
     if not value:
         raise ValueError(f"{key} is empty")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
+    if _CONTROL.search(value):
         raise ValueError(f"{key} holds a control character")
     if "," in value and not (last and key == "password"):
         raise ValueError(f"{key} holds a comma")
