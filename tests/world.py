@@ -151,7 +151,7 @@ class StorLever:
 
     def __init__(self, root: Path, **settings: str) -> None:
         self.root = root
-        self.state = root / "state"
+        self.state = Path(settings.get("state_dir", root / "state"))
         self.port = free_port()
         self.portal = settings.get("portal") or f"127.0.0.1:{free_port()}"
         self.settings = {
@@ -176,7 +176,7 @@ class StorLever:
             **{f"STORLEVER_{key.upper()}": value for key, value in self.settings.items()},
         }
 
-    def start(self, *, ready: bool = True) -> "StorLever":
+    def start(self, *, ready: bool = True, patience: float = 15) -> "StorLever":
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [STORLEVER, "serve"],
@@ -185,7 +185,7 @@ class StorLever:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: self.answers(ready=ready), 15)
+        wait_until(lambda: self.answers(ready=ready), patience)
         return self
 
     def answers(self, *, ready: bool) -> bool:
@@ -222,12 +222,13 @@ class StorLever:
         """The process at the other end of the management socket."""
         path = f"{self.environment['TGT_IPC_SOCKET']}.{self.settings['tgt_control_port']}"
         with socket.socket(socket.AF_UNIX) as probe:
+            # A whole request: tgtd may spin over a connection that brings none.
+            request = b"\0" * 72 + (120).to_bytes(4, sys.byteorder) + b"\0" * 44
             try:
                 probe.connect(path)
+                probe.sendall(request)
             except OSError:
                 return None
-            # A whole request: tgtd may spin over a connection that brings none.
-            probe.sendall(b"\0" * 72 + (120).to_bytes(4, sys.byteorder) + b"\0" * 44)
             credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             return int.from_bytes(credentials[:4], sys.byteorder)
 

@@ -11,10 +11,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from storlever import failpoint
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "STORLEVER_"
+NOT_SETTINGS = frozenset({failpoint.VARIABLE})
+"""Of this prefix, and for developers only."""
 
 
 def _listen(text: str) -> Endpoint | Path:
@@ -141,7 +144,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     known = {item.name: item for item in fields(Settings)}
     for key, text in environment.items():
-        if not key.startswith(ENVIRONMENT_PREFIX):
+        if not key.startswith(ENVIRONMENT_PREFIX) or key in NOT_SETTINGS:
             continue
         name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name == "config":

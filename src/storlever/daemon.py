@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from storlever import logs
+from storlever import failpoint, logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
@@ -33,13 +33,13 @@ from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
 from storlever.web.app import create_app
+from storlever.web.guard import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
 
 log = structlog.get_logger(__name__)
 
 STATE_FILE = "state.db"
-MAX_HEADER = 16 * 1024
 GRACE = 5
 """Seconds that requests under way get when the service stops."""
 
@@ -47,16 +47,18 @@ GRACE = 5
 def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
     logs.configure(settings.log_format)
+    if control := failpoint.arm(os.environ):
+        log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     runtime = _folders(settings.state_dir)
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         stack.enter_context(_alone(settings.state_dir))
-        store = SqliteStore(settings.state_dir / STATE_FILE)
-        stack.callback(store.close)
-        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
         notes = FileNotes(runtime)
         stack.callback(notes.close)
+        store = SqliteStore(settings.state_dir / STATE_FILE, notes)
+        stack.callback(store.close)
+        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.Lock()
@@ -66,8 +68,9 @@ def serve(settings: Settings) -> None:
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
-        _first_pass(reconciler, service)
         loop = Loop(reconciler, lambda: service.inventory, lock)
+        # So that the first answers are of a tgtd that has what is desired, if there is one.
+        loop.tend(first=True)
         thread = threading.Thread(target=loop.run, name="loop")
         thread.start()
         stack.callback(thread.join)
@@ -94,7 +97,10 @@ def _folders(state_dir: Path) -> Path:
 @contextlib.contextmanager
 def _alone(state_dir: Path) -> Iterator[None]:
     """One service a folder: SQLite's lock comes too late for two that make the file."""
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -134,15 +140,6 @@ def _daemon(settings: Settings, transport: SocketTransport, runtime: Path) -> Da
     except Unavailable:
         pass  # ours, and it hangs: the passes will see
     return owned
-
-
-def _first_pass(reconciler: Reconciler, service: Service) -> None:
-    """So that the first answers are of a tgtd that has what is desired, if there is one."""
-    try:
-        reconciler.full_pass(service.inventory)
-    except Unavailable as error:
-        reconciler.down = str(error)
-        log.warning("tgtd is not available", reason=str(error))
 
 
 def _announce(settings: Settings, daemon: Daemon) -> None:

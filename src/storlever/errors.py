@@ -8,7 +8,8 @@
     │   └── BackingMissing   it was not asked, because a backing store is not there
     ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
     │   └── Untrusted      its answer is forged by an initiator's name
-    ├── StateFailed    the state could not be made durable: state-full, state-unwritable
+    ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
+    │                  it is not known whether it is: state-doubtful
     ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
     └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
 

@@ -1,24 +1,31 @@
-"""The loop that keeps tgtd as desired: passes on a timer, when woken, and when tgtd dies."""
+"""The loop that keeps tgtd as desired: glances and passes on a timer, passes when woken, and when
+tgtd dies."""
 
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
+from storlever import failpoint
 from storlever.errors import StorLeverError
 from storlever.inventory import Inventory
 from storlever.reconciler import Reconciler
 
 log = structlog.get_logger(__name__)
 
-SHORTEST_INTERVAL = 2.0
-LONGEST_INTERVAL = 4.0
-"""Somebody else's change in tgtd is promised to be put right within 5 s."""
-LOOKING_SHARE = 1 / 200
-"""Timer passes keep tgtd busy for at most this share of its time, while intervals allow it."""
+GLANCES = 2.0
+"""Seconds between two glances."""
+STALL_SHARE = 1 / 200
+"""For at most this share of its time, full looks keep tgtd from serving anybody. That puts right
+within 5 s what somebody else changes in a tgtd of 1,000 targets, and within minutes in one of
+10,000, where a full look stalls all I/O for most of a second."""
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 2.0, 300.0
+"""Seconds between two full passes."""
 BACK_OFF = (0.1, 0.2, 0.5, 1.0)
+OUR_FAULT = "an error in StorLever itself; see its log"
 
 
 class Loop:
@@ -31,43 +38,59 @@ class Loop:
         self._desired = desired
         self._lock = lock
         self._stopping = False
+        self._due = 0.0
+        """When the next full pass is due, on the monotonic clock."""
 
     def run(self) -> None:
         """Until `stop`, whatever happens."""
         attempt = 0
         while not self._stopping:
-            if self._pass(first=attempt == 0):
-                attempt, wait = 0, self._interval()
+            if self.tend(first=attempt == 0):
+                attempt, wait = 0, min(GLANCES, max(self._due - time.monotonic(), 0))
             else:
                 wait = BACK_OFF[min(attempt, len(BACK_OFF) - 1)]
                 attempt += 1
-            self._wait(wait)
+            try:
+                self._wait(wait)
+            except Exception:  # as for want of a descriptor
+                log.exception("cannot wait for tgtd's death")
+                time.sleep(BACK_OFF[-1])
 
     def stop(self) -> None:
         self._stopping = True
         self._reconciler.wake()
 
-    def _pass(self, *, first: bool) -> bool:
-        """Whether it went through. The one place that survives anything."""
+    def tend(self, *, first: bool) -> bool:
+        """Look, and bring tgtd to what is desired; whether that went through. Survives anything."""
         with self._lock:
             known = self._reconciler.down
             try:
-                self._reconciler.full_pass(self._desired())
+                failpoint.reached("loop.tending")
+                self._look()
                 return True
-            except Exception as error:
-                if not isinstance(error, StorLeverError):
-                    log.exception("a pass failed")
-                elif str(error) != known or first:
+            except StorLeverError as error:
+                if str(error) != known or first:
                     log.warning("tgtd is not available", reason=str(error))
                 self._reconciler.down = str(error)
-                return False
+            except Exception:
+                log.exception("a pass failed")
+                self._reconciler.down = OUR_FAULT
+            self._due = 0.0
+            return False
 
-    def _interval(self) -> float:
-        gentle = self._reconciler.looking / LOOKING_SHARE
-        return min(max(SHORTEST_INTERVAL, gentle), LONGEST_INTERVAL)
+    def _look(self) -> None:
+        """A full pass where one is due, or a glance sees that one is needed."""
+        desired = self._desired()
+        if time.monotonic() < self._due and self._reconciler.glance(desired):
+            return
+        self._reconciler.full_pass(desired)
+        gentle = self._reconciler.backend.stall / STALL_SHARE
+        interval = min(max(SHORTEST_INTERVAL, gentle), LONGEST_INTERVAL)
+        self._due = time.monotonic() + interval
 
     def _wait(self, seconds: float) -> None:
         """Until the time is over, somebody wakes us, or the daemon dies."""
+        failpoint.reached("loop.waiting")
         reconciler = self._reconciler
         death = _death_of(reconciler.pid) if reconciler.down is None else None
         poll = select.poll()
@@ -79,6 +102,8 @@ class Loop:
         finally:
             if death is not None:
                 os.close(death)
+        if ready:
+            self._due = 0.0
         if reconciler.alarm in ready:
             os.eventfd_read(reconciler.alarm)
         if death in ready:

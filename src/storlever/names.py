@@ -18,16 +18,34 @@ LUN_MIN, LUN_MAX = 1, 255
 SHORT_SECRET = 12
 """CHAP secrets below this many characters deserve a warning (RFC 7143, 9.2.1: 96 bits)."""
 
-_NAME_BYTES = 223  # RFC 7143, 4.2.7.2
+NAME_BYTES = 223  # RFC 7143, 4.2.7.2
+PATH_BYTES = 1000  # tgtd cuts update values at 1023 bytes
+DESIGNATOR_BYTES = 36
 _IQN = r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[%s]+)?"
 _NUMERIC = r"eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}|[0-9a-f]{32})"
-_TARGET = re.compile(f"{_IQN % 'a-z0-9:.-'}|{_NUMERIC}")
-_INITIATOR = re.compile(f"{_IQN % 'a-z0-9:._-'}|{_NUMERIC}")
-_CHAP_NAME = re.compile(r"""[!-~]{1,255}""")
-_CHAP_SECRET = re.compile(r"[ -~]{1,255}")
-_DESIGNATOR = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+# Regular expressions of whole texts, in what Python's and JavaScript's have in common: they are
+# published. Where one says less than its function, a comment says what it leaves out.
+TARGET_NAME = f"^({_IQN % 'a-z0-9:.-'}|{_NUMERIC})$"
+INITIATOR_NAME = f"^({_IQN % 'a-z0-9:._-'}|{_NUMERIC})$"
+INITIATOR_ADDRESS = (  # the range of a number, and which networks
+    r"^(ALL|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9.]+)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/[0-9]+)?)$"
+)
+CHAP_NAME = r"^[!#-&(-+\--~]{1,255}$"  # the reserved ones
+CHAP_SECRET = r"^[ -~]{1,255}$"  # noqa: S105  a grammar
+DISCOVERY_USER = r"^([!#-&(-+\--9;-~]{1,255}:[ -~]{1,255})?$"  # the reserved ones
+DESIGNATOR = r"^([!-+\--~]([ -+\--~]*[!-+\--~])?)?$"  # the length
+BACKING_PATH = r"^/[^,\u0000-\u001f\u007f-\u009f]*$"  # dots, surrogates, the length
+
+RESERVED_CHAP_NAMES = (GUARD, ".", "..")
+"""Ours, and two that would be lost on the way: a client takes them out of a URL's path."""
+
+_TARGET = re.compile(TARGET_NAME)
+_INITIATOR = re.compile(INITIATOR_NAME)
+_CHAP_NAME = re.compile(CHAP_NAME)
+_CHAP_SECRET = re.compile(CHAP_SECRET)
+_DESIGNATOR = re.compile(DESIGNATOR)
 _ZEROS = IPv6Network("::/64")
-_PATH_BYTES = 1000  # tgtd cuts update values at 1023 bytes
 
 
 def target_name(text: str) -> str:
@@ -43,8 +61,8 @@ def initiator_name(text: str) -> str:
 
 
 def _iscsi_name(text: str, grammar: re.Pattern[str]) -> str:
-    if len(text.encode("utf-8", "replace")) > _NAME_BYTES:
-        raise ValueError(f"an iSCSI name has at most {_NAME_BYTES} bytes")
+    if len(text.encode("utf-8", "replace")) > NAME_BYTES:
+        raise ValueError(f"an iSCSI name has at most {NAME_BYTES} bytes")
     if not grammar.fullmatch(text):
         raise ValueError(
             "must be a lower-case iSCSI name: iqn.YYYY-MM.reversed.domain:text, "
@@ -94,11 +112,11 @@ def _unmapped(text: str) -> str:
 
 def chap_name(text: str) -> str:
     """A CHAP name; tgtd ends it at a comma and prints it unescaped, one a line."""
-    if not _CHAP_NAME.fullmatch(text) or set(text) & set(",\"'"):
+    if not _CHAP_NAME.fullmatch(text):
         raise ValueError(
             "must be 1 to 255 printable ASCII characters without comma, blank or quote"
         )
-    if text in (GUARD, ".", ".."):
+    if text in RESERVED_CHAP_NAMES:
         raise ValueError("this name is reserved")
     return text
 
@@ -120,27 +138,26 @@ def backing_path(text: str) -> str:
         raise ValueError("must not contain control characters or lone surrogates")
     if ".." in text.split("/"):
         raise ValueError("must not contain '..'")
-    if len(text.encode()) > _PATH_BYTES:
-        raise ValueError(f"must have at most {_PATH_BYTES} bytes")
+    if len(text.encode()) > PATH_BYTES:
+        raise ValueError(f"must have at most {PATH_BYTES} bytes")
     return text
 
 
 def scsi_id(text: str) -> str:
     """A designator for VPD page 83h; empty asks for a generated one. tgtd cuts at 36 bytes."""
-    return _designator(text, 36)
+    return _designator(text)
 
 
 def serial_number(text: str) -> str:
     """A unit serial number for VPD page 80h; empty asks for a generated one."""
-    return _designator(text, 36)
+    return _designator(text)
 
 
-def _designator(text: str, limit: int) -> str:
-    if not text:
-        return text
-    if len(text) > limit or not _DESIGNATOR.fullmatch(text) or "," in text:
+def _designator(text: str) -> str:
+    if len(text) > DESIGNATOR_BYTES or not _DESIGNATOR.fullmatch(text):
         raise ValueError(
-            f"must be at most {limit} printable ASCII characters, without comma or outer blanks"
+            f"must be at most {DESIGNATOR_BYTES} printable ASCII characters, "
+            "without comma or outer blanks"
         )
     return text
 

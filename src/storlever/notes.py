@@ -2,69 +2,105 @@
 
 A power cut may take or garble them: then tgtd has forgotten everything too, and nothing in them
 is needed. They live in the runtime folder, outside the store's promises.
+
+- `settled`: the life of tgtd that was last brought to the stored state
+- `pending`: the names that an unfinished write was changing
+- `committed`: the revision that the store committed last, until a clean end
 """
 
 import errno
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from storlever.errors import StateFailed
-from storlever.model import Pending
+from storlever import failpoint
+from storlever.errors import StateFailed, StateUnusable
+from storlever.model import NOTHING_PENDING, Pending
 
 log = structlog.get_logger(__name__)
 
 
 class FileNotes:
-    """Notes in `folder`, which must exist."""
+    """Notes in `folder`, which must exist. Raises StateUnusable.
+
+    It reads the files once, as the last life left them; what it says later is what it was told.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._peer = _Line(folder / "settled")
-        self._names = _Line(folder / "pending")
+        self.committed_file = folder / "committed"
+        try:
+            self._peer = _Line(folder / "settled")
+            self._names = _Line(folder / "pending")
+            self._number = _Number(self.committed_file)
+            said = self._peer.read()
+            self._settled = said if isinstance(said, str) else None
+            self._pending = _pending(self._names.read())
+            self._committed = self._number.read()
+        except OSError as error:
+            raise StateUnusable(f"cannot use the notes in {folder}: {error.strerror}") from error
+        self._doubtful = NOTHING_PENDING
+        """Names of commits that failed and may be found in the state file all the same."""
+
+    # -- of the reconciler
 
     def settled(self) -> str | None:
-        said = self._peer.read()
-        return said if isinstance(said, str) else None
+        return self._settled
 
     def settle(self, peer: str) -> None:
-        if self.settled() != peer:
+        if self._settled != peer:
             with _not_needed():
                 self._peer.write(peer)
+                self._settled = peer
 
     def pending(self) -> Pending:
-        said = self._names.read()
-        if not isinstance(said, dict):
-            return Pending()
-        names = _names(said.get("targets")), _names(said.get("accounts"))
-        return Pending(*names, str(said.get("peer", "")))
+        return self._pending
 
     def begin(self, pending: Pending) -> None:
         """Raises StateFailed."""
-        note = {
-            "targets": sorted(pending.targets),
-            "accounts": sorted(pending.accounts),
-            "peer": pending.peer,
-        }
         try:
-            self._names.write(note)
+            self._names.write(_said(_joined(pending, self._doubtful)))
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StateFailed(
                 f"cannot note the change: {error.strerror}",
                 code="state-full" if full else None,
             ) from error
+        self._pending = pending
 
     def finish(self) -> None:
+        self._pending = NOTHING_PENDING
         with _not_needed():
-            self._names.write(None)
+            self._names.write(_said(self._doubtful))
+
+    # -- of the store
+
+    def committed(self) -> int:
+        return self._committed
+
+    def commit(self, revision: int) -> None:
+        self._doubtful = NOTHING_PENDING
+        self._note_committed(revision)
+
+    def doubt(self) -> None:
+        self._doubtful = _joined(self._pending, self._doubtful)
+
+    def forget(self) -> None:
+        self._note_committed(0)
+
+    def _note_committed(self, revision: int) -> None:
+        with _not_needed():
+            self._number.write(revision)
+        self._committed = revision
 
     def close(self) -> None:
-        self._peer.close()
-        self._names.close()
+        for file in (self._peer, self._names, self._number):
+            file.close()
 
 
 class MemoryNotes:
@@ -88,6 +124,30 @@ class MemoryNotes:
 
     def finish(self) -> None:
         self._pending = Pending()
+
+
+def _said(pending: Pending) -> dict[str, Any] | None:
+    if pending == NOTHING_PENDING:
+        return None
+    return {
+        "targets": sorted(pending.targets),
+        "accounts": sorted(pending.accounts),
+        "peer": pending.peer,
+    }
+
+
+def _pending(said: object) -> Pending:
+    if not isinstance(said, dict):
+        return NOTHING_PENDING
+    names = _names(said.get("targets")), _names(said.get("accounts"))
+    return Pending(*names, str(said.get("peer", "")))
+
+
+def _joined(new: Pending, old: Pending) -> Pending:
+    """Both, as long as they are of one life of tgtd; else the new."""
+    if new.peer != old.peer:
+        return new
+    return Pending(new.targets | old.targets, new.accounts | old.accounts, new.peer)
 
 
 def _names(said: object) -> frozenset[str]:
@@ -125,7 +185,36 @@ class _Line:
         line = json.dumps(value).encode() + b"\n"
         if os.pwrite(self._file, line, 0) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        failpoint.reached("note.written")
         os.ftruncate(self._file, len(line))
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class _Number:
+    """A number and its checksum in one short line, which is written over in place, in one piece."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def read(self) -> int:
+        """0 where the line is not whole."""
+        text = os.pread(self._file, 64, 0)
+        try:
+            number = int(text.partition(b" ")[0])
+        except ValueError:
+            return 0
+        return number if text == self._line(number) else 0
+
+    def write(self, number: int) -> None:
+        """Raises OSError."""
+        os.pwrite(self._file, self._line(number), 0)
+
+    @staticmethod
+    def _line(number: int) -> bytes:
+        text = b"%020d" % number
+        return b"%s %08x\n" % (text, zlib.crc32(text))
 
     def close(self) -> None:
         os.close(self._file)

@@ -5,7 +5,7 @@ between two looks `apply` keeps it true. The per-target step, `after`, is pure.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storlever.change import (
@@ -29,6 +29,9 @@ from storlever.change import (
 )
 from storlever.errors import Refused
 from storlever.model import NOTHING_PENDING, Bindings, ObservedTarget, ObservedUnit, Pending
+
+DISCOVERY_SLOTS = 16
+"""tgtd (1.0.85) dies of one more."""
 
 
 @dataclass(slots=True)
@@ -57,20 +60,29 @@ class Observed:
             case CreateAccount(account):
                 self.accounts[account.name] = account.secret
             case DeleteAccount(name):
-                del self.accounts[name]
+                self.accounts.pop(name, None)
             case CreateTarget(target):
                 self.targets[target] = ObservedTarget(target)
             case DeleteTarget(target):
-                self._bound.subtract(self.targets.pop(target).bindings.accounts)
+                if gone := self.targets.pop(target, None):
+                    self._bound.subtract(gone.bindings.accounts)
             case BindIncoming() | UnbindIncoming() | BindOutgoing() | UnbindOutgoing():
                 self._rebind(change)
             case _:
                 self.targets[change.target] = after(self.targets[change.target], change)
 
     def check(self, change: Change) -> None:
-        """Raise Refused for a change that would kill tgtd, before it is sent."""
+        """Raise Refused for a change that would kill tgtd, or of a target that is not there, before
+        it is sent."""
+        name = getattr(change, "target", None)
+        there = name is None or name in self.targets
+        if not there and not isinstance(change, CreateTarget | DeleteTarget):
+            raise Refused(f"cannot change target {name}: tgtd does not have it", drift=True)
         if isinstance(change, UnbindIncoming):
             rebound(self.bindings(change.target), change)
+        full = len(self.discovery.incoming) >= DISCOVERY_SLOTS
+        if full and isinstance(change, BindIncoming) and change.target is None:
+            raise Refused(f"cannot add user {change.name!r}: discovery has no room for it")
         if isinstance(change, DeleteAccount) and self._bound[change.name] > 0:
             raise Refused(f"cannot delete user {change.name!r}: it is in use", drift=True)
 
@@ -169,11 +181,7 @@ def _with_unit(target: ObservedTarget, unit: ObservedUnit) -> ObservedTarget:
 
 
 def _learned(unit: ObservedUnit, known: ObservedUnit | None) -> ObservedUnit:
-    if known is None:
+    """With what tgtd keeps to itself, unless it is another unit, that somebody put there."""
+    if known is None or unit.scsi_id != known.scsi_id:
         return unit
-    unknown: dict[str, Any] = {
-        item.name: getattr(known, item.name)
-        for item in fields(unit)
-        if item.name != "backing_path" and getattr(unit, item.name) is None
-    }
-    return replace(unit, **unknown)
+    return replace(unit, write_cache=known.write_cache, product=known.product)

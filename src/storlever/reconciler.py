@@ -3,6 +3,7 @@
 A write plans and applies only what it touches and is put back when tgtd refuses. A pass looks at
 everything; it runs at start, when tgtd is back after its death, after a write went wrong, and on
 a timer that stretches with the cost of looking, because tgtd serves nobody while it prints.
+Between two passes, a glance sees at a small price whether targets or users came or went.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from storlever import failpoint
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, UpdateUnit
 from storlever.errors import (
@@ -61,8 +63,14 @@ class Backend(Protocol):
     def ensure(self) -> Peer:
         """Find the daemon, or start it where it is ours."""
 
+    stall: float
+    """Seconds for which the last `observe` kept the daemon from serving anybody."""
+
     def observe(self) -> Observed:
         """Everything the daemon shows; secrets and write caches are unknown."""
+
+    def familiar(self, known: Observed) -> bool:
+        """Whether a cheap look shows the same targets, users and discovery users as are known."""
 
     def apply(self, change: Change) -> None:
         """Make one change. Raises Refused or Conflict when the daemon will not."""
@@ -122,18 +130,21 @@ class Reconciler:
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
-        self._notes.begin(Pending(scope.targets, scope.accounts, str(self._peer)))
         try:
+            self._notes.begin(Pending(scope.targets, scope.accounts, str(self._peer)))
+            failpoint.reached("write.noted")
             self._move_despite_drift(changes, before, desired, scope)
-            self._forgive(desired, scope)
         except Unavailable as error:
             self._lost(error)
             raise
         except _Foreign as foreign:
             self.put_back(before, _without(foreign.name, scope))
             raise
-        except Exception:
+        except StorLeverError:
             self.put_back(before, scope)
+            raise
+        except Exception:  # at any moment: a change may be in force that we do not know of
+            self.put_back(before, scope, look=True)
             raise
 
     def _move_despite_drift(
@@ -147,6 +158,7 @@ class Reconciler:
                 raise
             made = self._observed.targets.keys() | self._observed.accounts.keys()
             self._look(before)
+            failpoint.reached("write.drifted")
             self._require_ours(before, desired, scope, made)
             self._move(self._plan(desired, scope))
 
@@ -165,6 +177,7 @@ class Reconciler:
         except Unavailable as error:
             self._lost(error)
             raise
+        failpoint.reached("write.looked")
         return self._plan(desired, scope)
 
     def _plan(self, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
@@ -178,21 +191,29 @@ class Reconciler:
         `made`: names that count as ours, because this very write may have made them.
         """
         known = self._observed
-        for name in scope.targets - before.targets.keys() - made:
-            if name in known.targets:
+        for name in scope.targets - made:  # taking a view of keys away would look at every key
+            if name in known.targets and name not in before.targets:
                 raise _Foreign(name, f"target {name} that is not StorLever's", "target-foreign")
         for name in scope.accounts & desired.accounts.keys():
             old = before.accounts.get(name)
-            if (old is None and name in known.accounts.keys() - made) or (
+            if (old is None and name in known.accounts and name not in made) or (
                 name in known.pinned and old != desired.accounts[name]
             ):
                 raise _Foreign(name, f"user {name!r} that is not StorLever's alone", "user-foreign")
 
-    def put_back(self, before: Inventory, scope: Scope) -> None:
-        """Undo, and never raise: where even that fails, the next pass does it."""
+    def put_back(self, before: Inventory, scope: Scope, *, look: bool = False) -> None:
+        """Undo, and never raise: where even that fails, the next pass does it.
+
+        `look`: what is known of tgtd may be wrong.
+        """
         try:
+            failpoint.reached("undo.begun")
+            if look:
+                self._look(before)
+                failpoint.reached("undo.looked")
             for change in self._plan(before, scope):
                 self._apply_again(change)
+                failpoint.reached("undo.changed")
             self._notes.finish()
         except Unavailable as error:
             self._lost(error)
@@ -200,9 +221,10 @@ class Reconciler:
             log.warning("could not put back, a pass will", reason=str(error))
             self._lost(Unavailable("tgtd is being brought back to the stored state"))
 
-    def finish(self) -> None:
-        """The write is durable: what it noted is no longer in doubt."""
+    def finish(self, desired: Inventory, scope: Scope) -> None:
+        """The write is durable: nothing of it is in doubt, and what it mended has not failed."""
         self._notes.finish()
+        self._forgive(desired, scope)
 
     def require_up(self) -> None:
         if self.down is not None:
@@ -210,7 +232,9 @@ class Reconciler:
 
     def _move(self, changes: Iterable[Change]) -> None:
         for change in changes:
+            failpoint.reached("write.change")
             self._apply(change)
+            failpoint.reached("write.changed")
 
     def _forgive(self, desired: Inventory, scope: Scope) -> None:
         """Forget the failures of what a write has just mended or removed."""
@@ -232,11 +256,12 @@ class Reconciler:
             if isinstance(change, UpdateUnit) and before is not None:
                 self._observed.keep_medium(change.target, before)
             raise
-        self._observed.apply(change)
         if isinstance(change, CreateUnit) or (
             isinstance(change, UpdateUnit) and "backing_path" in change.fields
         ):
             self.opened.add((change.target, change.unit.lun))
+        failpoint.reached("change.made")
+        self._observed.apply(change)
 
     def _apply_again(self, change: Change) -> None:
         """As it was, a LUN that failed before the write may fail after it."""
@@ -265,8 +290,26 @@ class Reconciler:
         """
         started = time.monotonic()
         self._look(desired)
-        scope = self._whole(desired, started)
+        failpoint.reached("pass.looked")
+        return self._converge(desired, self._whole(desired, started), started)
+
+    def glance(self, desired: Inventory) -> bool:
+        """Whether a cheap look shows nothing new; what failed before is tried again.
+
+        It does not see access lists, LUNs and states. Raises Unavailable.
+        """
+        if self.down is not None or not self.backend.familiar(self._observed):
+            return False
+        if self.failures:
+            now = time.monotonic()
+            whole = self._whole(desired, now)
+            failing = whole.targets & {name for name, _ in self.failures}
+            self._converge(desired, replace(whole, targets=failing), now)
+        return True
+
+    def _converge(self, desired: Inventory, scope: Scope, started: float) -> int:
         changes = self._plan(desired, scope)
+        failpoint.reached("pass.planned")
         failures = Failures(
             {place: why for place, why in self.failures.items() if place in scope.parked}
         )
@@ -327,12 +370,14 @@ class Reconciler:
         for change in changes:
             if failures.forbid(change):
                 continue
+            failpoint.reached("pass.change")
             try:
                 self._apply(change)
             except Unavailable:
                 raise
             except StorLeverError as error:
                 failures.record(change, error)
+            failpoint.reached("pass.changed")
 
     def _conclude(self, failures: Failures) -> None:
         for (name, lun), reason in failures.reasons.items():
@@ -345,6 +390,7 @@ class Reconciler:
         if not failures.doubtful:
             self._notes.finish()
             self._notes.settle(str(self._peer))
+        failpoint.reached("pass.concluded")
 
     # -- what is known
 
@@ -360,9 +406,6 @@ class Reconciler:
     def pid(self) -> int:
         """The process that was last looked at; 0 before the first look."""
         return self._peer.pid if self._peer else 0
-
-    def served(self, target: str) -> ObservedTarget | None:
-        return self._observed.targets.get(target)
 
 
 class _Foreign(Conflict):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from storlever import failpoint
 from storlever.errors import Unavailable
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
@@ -47,7 +48,8 @@ class Store(Protocol):
     def load(self) -> Inventory: ...
 
     def commit(self, edit: Edit) -> None:
-        """Make the edit durable before returning. Raises StateFailed, and then nothing changed."""
+        """Make the edit durable before returning. Raises StateFailed; whatever is raised, nothing
+        changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,11 @@ class Service:
         )
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
+        """What is known of tgtd does not count: it may be that of a write that is not done yet."""
         reason = down or self._reconciler.failures.get((target.name, None))
-        served = self._reconciler.served(target.name)
-        if reason is None and served is None:
-            reason = "not in tgtd yet"
-        if reason is not None or served is None:
+        if reason is not None:
             return "error", reason
-        return ("ready" if served.ready else "offline"), None
+        return ("ready" if target.online else "offline"), None
 
     def _unit_status(self, name: str, unit: LogicalUnit) -> UnitStatus:
         reconciler = self._reconciler
@@ -141,9 +141,6 @@ class Service:
             or reconciler.failures.get((name, unit.lun))
             or reconciler.failures.get((name, None))
         )
-        served = reconciler.served(name)
-        if reason is None and (served is None or served.unit(unit.lun) is None):
-            reason = "not in tgtd yet"
         if reason is not None:
             return UnitStatus(unit, "error", reason, None)
         size = reconciler.backend.unit_size(name, unit.lun)
@@ -276,12 +273,14 @@ class Service:
         if not self._lock.acquire(timeout=LOCK_PATIENCE):
             raise Unavailable("too many changes are waiting for their turn")
         try:
+            failpoint.reached("write.locked")
             self._reconciler.require_up()
             self._claim_opened()  # by passes, since the last write
             try:
                 yield
             finally:
                 self._claim_opened()
+            failpoint.reached("write.claimed")
         finally:
             self._lock.release()
 
@@ -303,20 +302,27 @@ class Service:
             reopen=reopen,
             force=frozenset(edit.targets) if force else frozenset(),
         )
-        self._reconciler.enforce(before, after, scope)
-        try:
-            verify()
-            self._store.commit(edit)
-        except Exception:
-            self._reconciler.put_back(before, scope)
-            raise
-        self.inventory = after
-        self._reconciler.finish()
-        self._claim(
+        moved = frozenset(
             place
             for place in _changed_units(edit, before)
             if _path(before, place) != _path(after, place)
         )
+        failpoint.reached("write.decided")
+        self._reconciler.enforce(before, after, scope)
+        try:
+            failpoint.reached("write.enforced")
+            verify()
+            failpoint.reached("write.verified")
+            self._store.commit(edit)
+        except Exception:
+            self._reconciler.put_back(before, scope)
+            raise
+        # Nothing can fail between a commit and these two lines.
+        self.inventory = after
+        self._reconciler.opened |= moved
+        failpoint.reached("write.committed")
+        self._reconciler.finish(after, scope)
+        failpoint.reached("write.finished")
 
     def _claim_opened(self) -> None:
         self._claim(self._reconciler.opened)

@@ -3,19 +3,19 @@
 WAL with synchronous=FULL makes a commit one fsync; Python's default journal lost commits in power
 cuts on xfs. One connection for life, because SQLite before 3.51.3 can lose commits when two
 checkpoint. A row a target and a row an account, each with a digest, so that a write costs the
-same whatever else there is and a flipped bit is noticed.
+same whatever else there is and a flipped bit is noticed. Commits are numbered, so that it is
+noticed as well when SQLite takes damage in its log for the log's end.
 """
 
-import hashlib
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from storlever import failpoint, schema
 from storlever.errors import StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.model import (
@@ -28,11 +28,11 @@ from storlever.model import (
     ScsiProduct,
     Target,
 )
-
-APPLICATION_ID = 0x53746C76  # "Stlv"
-PRAGMAS = {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+from storlever.schema import REVISION, SQL
 
 _DISCOVERY = "discovery"
+_UNMARKED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+"""How COMMIT fails where it did not get to write, last of all, the mark that makes it count."""
 _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
 """What a document raises that is no target, account or setting."""
 
@@ -44,46 +44,51 @@ def _fields(value: Any) -> dict[str, Any]:
 
 _DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_fields)
 
-TABLES = ("target", "account", "setting")
 
+class Witness(Protocol):
+    """Knows from outside of the file how far it got, and what in it is in doubt."""
 
-class _Statements:
-    """The statements of one table; a table's name cannot be a parameter of SQL."""
+    committed_file: Path
+    """What to remove where its word shall not count."""
 
-    def __init__(self, table: str) -> None:
-        self.select = f"SELECT name, document, digest FROM {table}"  # noqa: S608  one of TABLES
-        self.replace = f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608
-        self.delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
+    def committed(self) -> int:
+        """The revision that was committed last, as far as is known; never more than that."""
 
+    def commit(self, revision: int) -> None:
+        """It is durable. Never raises."""
 
-_SQL = {table: _Statements(table) for table in TABLES}
+    def doubt(self) -> None:
+        """What was tried last failed, and may be found in the file until a commit succeeds."""
 
-
-def _first_schema(connection: sqlite3.Connection) -> None:
-    for table in TABLES:
-        connection.execute(
-            f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
-            "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
-        )
-
-
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_schema,)
-"""Number n brings a file from schema n to n + 1. Old ones are never edited."""
+    def forget(self) -> None:
+        """Any file may come next. Never raises."""
 
 
 class SqliteStore:
-    """The file at `path`, made when it is not there. Raises StateUnusable."""
+    """The file at `path`, made when it is not there. Raises StateUnusable, also where the file
+    lacks commits that `witness` knows of; then it is left as it is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, witness: Witness | None = None) -> None:
         self._path = path
+        self._log = path.with_name(path.name + "-wal")
+        self._witness = witness or _Nobody()
+        self._sound = False
+        """Whether it was all read once."""
         with self._reading():
             if not path.exists():
-                _create(path)
+                self._require_new()
+                schema.create(path)
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=0
             )
-            _configure(self._connection)
-            _migrate(self._connection)
+            try:
+                schema.configure(self._connection)
+                self._revision = self._found_revision()
+                self._require_nothing_lost()
+                schema.migrate(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def load(self) -> Inventory:
         """Everything. Raises StateUnusable when any of it cannot be trusted."""
@@ -93,50 +98,133 @@ class SqliteStore:
                 raise StateUnusable(f"the state file {self._path} is damaged: {verdict}")
             targets = [_target(document) for document in self._documents("target")]
             accounts = [Account(**document) for document in self._documents("account")]
-            settings = list(self._documents("setting"))
-            discovery = DiscoveryAuth(**settings[0]) if settings else DiscoveryAuth()
-            return Inventory.of(targets, accounts, discovery)
+            settings = dict(self._rows("setting"))
+            discovery = DiscoveryAuth(**settings.get(_DISCOVERY, {}))
+            inventory = Inventory.of(targets, accounts, discovery)
+        self._sound = True
+        return inventory
 
     def commit(self, edit: Edit) -> None:
-        """Raises StateFailed, and then nothing has changed."""
+        """Raises StateFailed, and then nothing has changed, unless its code is `state-doubtful`:
+        then the edit may be found in the file by the next start, until a commit succeeds."""
+        revision = self._revision + 1
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for name, target in edit.targets.items():
-                self._write("target", name, target)
-            for name, account in edit.accounts.items():
-                self._write("account", name, account)
-            if edit.discovery is not None:
-                self._write("setting", _DISCOVERY, edit.discovery)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise _failure(error) from error
+            with self._transaction():
+                failpoint.reached("store.begun")
+                for name, target in edit.targets.items():
+                    self._write("target", name, target)
+                for name, account in edit.accounts.items():
+                    self._write("account", name, account)
+                if edit.discovery is not None:
+                    self._write("setting", _DISCOVERY, edit.discovery)
+                self._write("setting", REVISION, revision)
+                failpoint.reached("store.written")
+        except Exception as error:
+            self._take_back(error)
+            if isinstance(error, sqlite3.Error):
+                raise _failure(error) from error
+            raise
+        self._revision = revision
+        self._witness.commit(revision)
+
+    def _take_back(self, error: Exception) -> None:
+        """Make sure that what `error` kept from being committed is not in the file.
+
+        A COMMIT that fails when it syncs is in the log all the same, and would count at the next
+        start. The next one is written over it, so one that changes nothing follows at once.
+        Raises StateFailed where not even that can be written.
+        """
+        try:
+            with self._transaction():
+                self._write("setting", REVISION, self._revision)
+        except Exception as another:
+            if getattr(error, "sqlite_errorcode", 0) in _UNMARKED:
+                return
+            self._witness.doubt()
+            raise StateFailed(
+                f"cannot make the change durable: {error}; nor take it back: {another}. A restart "
+                "may find it made, unless another change succeeds before",
+                code="state-doubtful",
+            ) from error
 
     def close(self) -> None:
+        """Then all is in the one file, if that can be written; and any may come next, if it was
+        sound."""
         self._connection.close()
+        with suppress(OSError):  # a dying disk does not even tell what is there
+            if self._sound and not self._log.exists():
+                self._witness.forget()
 
-    def _write(self, table: str, name: str, value: Target | Account | DiscoveryAuth | None) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite ends it by itself after the worst errors
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _write(
+        self, table: str, name: str, value: Target | Account | DiscoveryAuth | int | None
+    ) -> None:
         if value is None:
-            self._connection.execute(_SQL[table].delete, (name,))
+            self._connection.execute(SQL[table].delete, (name,))
             return
         text = _DOCUMENTS.encode(value)
-        self._connection.execute(_SQL[table].replace, (name, text, _digest(name, text)))
+        self._connection.execute(SQL[table].replace, (name, text, schema.digest(name, text)))
 
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            try:
-                self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise _failure(error) from error
+    def _found_revision(self) -> int:
+        if schema.version_of(self._connection) < schema.NUMBERED:
+            return 0
+        row = self._connection.execute(SQL["setting"].select_one, (REVISION,)).fetchone()
+        if row is None:
+            raise StateUnusable(f"the state file {self._path} is damaged: it has no revision")
+        revision: int = self._checked("setting", *row)
+        return revision
+
+    def _require_new(self) -> None:
+        """Where there is no file, there never was one, as far as can be known."""
+        if self._log.exists():
+            raise StateUnusable(f"the state file {self._path} is gone, and its log is there")
+        if self._witness.committed():
+            raise self._lost("is gone")
+
+    def _require_nothing_lost(self) -> None:
+        if self._revision < self._witness.committed():
+            self._close_beside_the_log()
+            raise self._lost(f"has lost changes: it is at revision {self._revision}")
+
+    def _close_beside_the_log(self) -> None:
+        """SQLite removes the log as it closes, with all of it that it could not read."""
+        aside = self._log.with_name(self._log.name + ".aside")
+        if self._log.stat().st_size:
+            self._log.rename(aside)
+            self._connection.close()
+            aside.rename(self._log)
+
+    def _lost(self, what: str) -> StateUnusable:
+        return StateUnusable(
+            f"the state file {self._path} {what}, and revision {self._witness.committed()} was "
+            f"committed. It or its log, {self._log.name}, is damaged, or an older one. To start "
+            "with what is there, as with a backup that was put there on purpose, remove "
+            f"{self._witness.committed_file}"
+        )
 
     def _documents(self, table: str) -> Iterator[Any]:
-        rows = self._connection.execute(_SQL[table].select)
-        for name, text, digest in rows:
-            if digest != _digest(name, text):
-                raise StateUnusable(
-                    f"the state file {self._path} is damaged: {table} {name!r} is not as written"
-                )
-            yield json.loads(text)
+        return (document for _, document in self._rows(table))
+
+    def _rows(self, table: str) -> Iterator[tuple[str, Any]]:
+        for name, text, digest in self._connection.execute(SQL[table].select):
+            yield name, self._checked(table, name, text, digest)
+
+    def _checked(self, table: str, name: str, text: str, digest: str) -> Any:
+        if digest != schema.digest(name, text):
+            raise StateUnusable(
+                f"the state file {self._path} is damaged: {table} {name!r} is not as written"
+            )
+        return json.loads(text)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -154,6 +242,21 @@ class SqliteStore:
             raise StateUnusable(f"cannot read the state file {self._path}: {error}") from error
 
 
+class _Nobody:
+    """A witness of nothing."""
+
+    committed_file = Path()
+
+    def committed(self) -> int:
+        return 0
+
+    def commit(self, revision: int) -> None: ...
+
+    def doubt(self) -> None: ...
+
+    def forget(self) -> None: ...
+
+
 class MemoryStore:
     """The same promises but durability."""
 
@@ -165,58 +268,6 @@ class MemoryStore:
 
     def commit(self, edit: Edit) -> None:
         self._inventory = self._inventory.after(edit)
-
-
-def _create(path: Path) -> None:
-    """A whole empty file or none: an empty one at `path` would be a damaged one."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(draft, isolation_level=None)
-    try:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    finally:
-        connection.close()
-    for made in (draft, path.parent):
-        descriptor = os.open(made, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        if made is draft:
-            draft.rename(path)
-
-
-def _configure(connection: sqlite3.Connection) -> None:
-    # Before the first look: else SQLite makes a file of shared memory, for which a full file
-    # system has no room.
-    connection.execute("PRAGMA locking_mode = exclusive")
-    found = connection.execute("PRAGMA application_id").fetchone()[0]
-    if found != APPLICATION_ID:
-        raise StateUnusable("the state file is not StorLever's")
-    for name, value in PRAGMAS.items():
-        connection.execute(f"PRAGMA {name} = {value}")
-        said = connection.execute(f"PRAGMA {name}").fetchone()[0]
-        if said != value:
-            raise StateUnusable(f"the state file does not take {name}={value}, it says {said}")
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        connection.execute("ROLLBACK")
-        raise StateUnusable(
-            f"the state file has schema {version}, this StorLever knows up to {len(MIGRATIONS)}: "
-            "start the newer one"
-        )
-    for migration in MIGRATIONS[version:]:
-        migration(connection)
-    if version != len(MIGRATIONS):
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    connection.execute("COMMIT")
-
-
-def _digest(name: str, text: str) -> str:
-    return hashlib.blake2b(f"{name}\0{text}".encode(), digest_size=16).hexdigest()
 
 
 def _failure(error: sqlite3.Error) -> StateFailed:

@@ -2,17 +2,27 @@
 
 import json
 import socket
+import time
 from typing import Any
 
 from storlever.web.san import PREFIX
 
+REST = 4.0
+
 
 class Client:
-    """One connection, kept alive; a request leaves in one piece."""
+    """One connection, kept alive (the service closes it after 5 s of rest); a request leaves in
+    one piece."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
+        self._socket = self._connected()
+
+    def _connected(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._used = time.monotonic()
+        return connection
 
     def __enter__(self) -> "Client":
         return self
@@ -26,6 +36,9 @@ class Client:
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         if content:
             head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        if time.monotonic() - self._used > REST:
+            self._socket.close()
+            self._socket = self._connected()
         self._socket.sendall(f"{head}\r\n".encode() + content)
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -35,6 +48,7 @@ class Client:
         length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
         while len(rest) < length:
             rest += self._received()
+        self._used = time.monotonic()
         if not lines[0].startswith(b"http/1.1 2"):
             raise AssertionError(f"{method} {path}: {lines[0]!r} {rest!r}")
         return rest

@@ -35,6 +35,7 @@ from storlever.model import (
 )
 from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
 from tests.contract.conftest import Rig
+from tests.others import unchecked
 from tests.world import image
 
 T = "iqn.2026-01.test:one"
@@ -132,7 +133,47 @@ def test_a_change_of_a_target_that_is_gone_is_drift(rig: Rig) -> None:
     assert refusal.value.drift
 
 
+@pytest.mark.parametrize("entry", ["", "a\tb", "\x1b[2J", "x" * 2000])
+def test_an_entry_that_only_others_would_make_goes_as_any_other(rig: Rig, entry: str) -> None:
+    apply(rig, CreateTarget(T), Admit(T, "10.0.0.1"))
+    theirs = unchecked(Mode.TARGET, Op.BIND, ("initiator-address", entry), tid=1)
+    assert rig.transport.exchange(theirs).error == 0
+    assert seen(rig).acl == ("10.0.0.1", entry)
+    apply(rig, Deny(T, entry))
+    assert seen(rig).acl == ("10.0.0.1",)
+
+
+def test_a_target_is_made_when_somebody_has_taken_the_last_number_there_is(rig: Rig) -> None:
+    ask(rig, Mode.TARGET, Op.NEW, ("targetname", "iqn.2026-01.test:foreign"), tid=2**31 - 1)
+    rig.observe()
+    apply(rig, CreateTarget(T), CreateTarget(U))
+    assert rig.observe().targets.keys() >= {T, U}
+    ask(rig, Mode.TARGET, Op.NEW, ("targetname", "iqn.2026-01.test:third"), tid=3)
+    apply(rig, CreateTarget("iqn.2026-01.test:fourth"), Admit("iqn.2026-01.test:fourth", "ALL"))
+    assert seen(rig, "iqn.2026-01.test:fourth").acl == ("ALL",)
+
+
+def test_a_change_that_cannot_be_said_is_refused_in_printable_words(rig: Rig) -> None:
+    apply(rig, CreateTarget(T))
+    for change in (Admit(T, "a,\x1b"), BindIncoming(T, "a,\x1b"), CreateTarget("a,\x1b")):
+        with pytest.raises(Refused) as refusal:
+            apply(rig, change)
+        assert str(refusal.value).isprintable()
+    assert rig.alive
+
+
 # -- accounts
+
+
+@pytest.mark.parametrize("name", ["", "a\tb", "x" * 2000])
+def test_a_user_of_a_name_that_only_others_would_give_is_unbound(rig: Rig, name: str) -> None:
+    apply(rig, CreateTarget(T))
+    for op, more in ((Op.NEW, (("password", "theirs"),)), (Op.BIND, ())):
+        theirs = unchecked(Mode.ACCOUNT, op, ("user", name), *more, tid=1)
+        assert rig.transport.exchange(theirs).error == 0
+    assert seen(rig).bindings.incoming == (name,)
+    apply(rig, UnbindIncoming(T, name))
+    assert seen(rig).bindings.incoming == ()
 
 
 def test_accounts_are_created_and_deleted(rig: Rig) -> None:
@@ -298,6 +339,15 @@ def test_a_move_that_fails_can_be_taken_back(rig: Rig) -> None:
 
 def test_a_unit_is_deleted_and_stays_so(rig: Rig) -> None:
     apply(rig, CreateTarget(T), CreateUnit(T, unit(rig)), DeleteUnit(T, 1), DeleteUnit(T, 1))
+    assert seen(rig).units == ()
+
+
+@pytest.mark.parametrize("lun", [256, 300, 16384])
+def test_a_unit_of_a_number_that_only_others_would_give_is_deleted(rig: Rig, lun: int) -> None:
+    apply(rig, CreateTarget(T))
+    assert rig.transport.exchange(unchecked(Mode.UNIT, Op.NEW, tid=1, lun=lun)).error == 0
+    assert seen_unit(rig, lun).lun == lun
+    apply(rig, DeleteUnit(T, lun))
     assert seen(rig).units == ()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.initiator import Initiator, LoginError, discover
-from tests.world import StorLever, image
+from tests.world import STORLEVER, StorLever, image
 
 RICH = "iqn.2026-01.test:rich"
 OFF = "iqn.2026-01.test:off"
@@ -31,6 +32,21 @@ def service(root: Path, **settings: str) -> Iterator[StorLever]:
         yield made
     finally:
         made.close()
+
+
+def refusal(storlever: StorLever) -> str:
+    """Start the program, which must end by itself with status 2; what it says."""
+    done = subprocess.run(
+        [STORLEVER, "serve"],
+        env=storlever.environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
 
 
 def furnish(storlever: StorLever) -> StorLever:

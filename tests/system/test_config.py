@@ -107,6 +107,14 @@ def test_an_unknown_key_is_an_error_in_the_environment_and_in_the_file(tmp_path:
         load(toml="[tgtd_]\nportal = 1", folder=tmp_path)
 
 
+def test_fail_points_are_for_the_environment_alone_and_no_setting(tmp_path: Path) -> None:
+    assert load(STORLEVER_FAILPOINTS="/x") == load()
+    with pytest.raises(ConfigError, match=r"unknown setting STORLEVER_FAILPOINT "):
+        load(STORLEVER_FAILPOINT="/x")
+    with pytest.raises(ConfigError, match=r"unknown setting failpoints in"):
+        load(toml="failpoints = '/x'", folder=tmp_path)
+
+
 def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The program itself, which must end by itself."""
     clean = {key: value for key, value in os.environ.items() if "STORLEVER" not in key}

@@ -1,10 +1,12 @@
 """`--runs`, `--seed` and `--release` reach a torture test as its `torture`."""
 
+import logging
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 
 from tests.torture.rig import HISTORIES, Torture
 
@@ -39,3 +41,12 @@ def torture(request: pytest.FixtureRequest) -> Iterator[Torture]:
             shutil.rmtree(made.folder)
         else:
             print(f"the history is kept in {made.folder}")
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """What fails is for the history to tell, not for a log in between."""
+    level = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=level)
+    yield
+    structlog.reset_defaults()

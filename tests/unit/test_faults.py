@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from storlever.errors import Refused, StateFailed, StorLeverError, Unavailable
+from storlever.errors import NotFound, Refused, StateFailed, StorLeverError, Unavailable
+from storlever.failpoint import FailPoint
 from storlever.inventory import Direction
 from storlever.model import Account, DeviceType
 from storlever.service import Service
+from storlever.tgtd.wire import Mode, Op
+from tests.points import POINTS, Control
 from tests.unit.core import Core, Crash
 from tests.world import folder, image
 
@@ -15,6 +18,10 @@ T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
 IN, OUT = Direction.INCOMING, Direction.OUTGOING
 MOST_REQUESTS = 60
+LOOKING_REQUESTS = 4
+"""What it takes to look at everything."""
+DURABLE = ("write.committed", "write.finished", "write.claimed")
+"""Fail points that a write reaches when it is durable already."""
 
 
 @pytest.fixture
@@ -154,3 +161,112 @@ def test_a_write_is_in_force_and_stored_when_it_returns(core: Core, write: Write
     core.add_foreign()
     next_life.settle()
     assert next_life.shown() == after
+
+
+# -- errors that nobody expects
+
+
+@pytest.mark.parametrize(
+    "point", [point for point in POINTS if point.startswith(("write.", "change.", "unit."))]
+)
+def test_an_error_that_nobody_expects_leaves_a_write_whole_or_not_at_all(
+    core: Core, control: Control, write: Write, point: str
+) -> None:
+    before, inventory = core.shown(), core.service.inventory
+    for number in range(1, MOST_REQUESTS):
+        control.order(f"{point} exception {number}")
+        try:
+            write(core.service, str(core.folder))
+        except FailPoint:
+            if point in DURABLE:
+                break
+        else:
+            break
+        assert core.service.inventory is inventory
+        assert core.shown() == before
+        assert core.settle() == 0
+    after = core.shown()
+    assert core.store.load() == core.service.inventory != inventory
+    assert after != before
+    core.settle()
+    assert core.shown() == after
+    assert core.settle() == 0
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("undo.")])
+def test_what_could_not_be_undone_at_once_is_undone_by_the_next_pass(
+    core: Core, control: Control, write: Write, point: str
+) -> None:
+    before, inventory = core.shown(), core.service.inventory
+    for number in range(1, MOST_REQUESTS):
+        control.order("change.made exception 1", f"{point} exception {number}")
+        with pytest.raises(FailPoint):
+            write(core.service, str(core.folder))
+        assert core.service.inventory is inventory
+        if core.reconciler.down is None:
+            assert number > 1
+            break
+        core.settle()
+        assert core.shown() == before
+        assert core.settle() == 0
+
+
+def test_an_error_after_looking_at_drift_puts_the_target_back(core: Core, control: Control) -> None:
+    before = core.shown()
+    tid = next(tid for tid, target in core.tgtd.targets.items() if target.name == U)
+    core.raw(Mode.TARGET, Op.DELETE, tid=tid)
+    control.order("write.drifted exception")
+    with pytest.raises(FailPoint):
+        core.service.edit_target(U, addresses=("10.0.0.1",))
+    assert core.shown() == before
+    assert core.settle() == 0
+
+
+def test_a_write_that_failed_before_it_began_leaves_no_note_of_its_names(
+    core: Core, control: Control
+) -> None:
+    """Else a target that somebody makes by this name would be taken for a rest of ours."""
+    control.order("write.noted exception")
+    with pytest.raises(FailPoint):
+        core.service.add_target("iqn.2026-01.test:new")
+    core.raw(Mode.TARGET, Op.NEW, ("targetname", "iqn.2026-01.test:new"), tid=98)
+    core.settle()
+    assert 98 in core.tgtd.targets
+
+
+def test_a_backing_store_is_free_once_the_removal_of_its_lun_is_durable(
+    core: Core, control: Control
+) -> None:
+    control.order("write.committed exception")
+    with pytest.raises(FailPoint):
+        core.service.remove_unit(T, 1)
+    with pytest.raises(NotFound):
+        core.service.unit(T, 1)
+    core.service.add_unit(U, 1, {"backing_path": f"{core.folder}/1.img"})
+
+
+def test_a_lun_that_was_failing_goes_on_failing_when_its_mending_cannot_be_stored(
+    core: Core,
+) -> None:
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    assert core.service.unit(T, 1).state == "error"
+    core.store.full = True
+    with pytest.raises(StateFailed):
+        core.service.edit_unit(T, 1, {"backing_path": f"{core.folder}/3.img"})
+    assert core.reconciler.down is None
+    assert "No such file" in str(core.service.unit(T, 1).reason)
+
+
+def test_a_rest_of_a_write_that_tgtd_does_not_let_go_stays_ours(core: Core) -> None:
+    core.flaky.fail(1, core.flaky.crash_after)
+    with pytest.raises(Crash):
+        core.service.add_target("iqn.2026-01.test:new")
+    core = core.reborn()
+    core.flaky.fail(LOOKING_REQUESTS + 1, core.flaky.refuse)
+    core.settle()
+    assert core.reconciler.failures
+    core.reconciler.glance(core.service.inventory)
+    core.settle()
+    assert "iqn.2026-01.test:new" not in core.shown()

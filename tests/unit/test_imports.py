@@ -18,6 +18,7 @@ TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 # module -> the modules of ours that it may import; `web` and `tgtd` are held to more below
 MAY = {
     "errors": "",
+    "failpoint": "",
     "names": "",
     "model": "errors names",
     "inventory": "errors model",
@@ -26,16 +27,17 @@ MAY = {
     "plan": "change inventory model names observed",
     "backoff": "model",
     "failures": "change errors inventory model",
-    "reconciler": "backoff change errors failures inventory model names observed plan",
-    "loop": "errors inventory reconciler",
+    "reconciler": "backoff change errors failpoint failures inventory model names observed plan",
+    "loop": "errors failpoint inventory reconciler",
     "backing": "model",
     "claims": "model",
     "shelf": "backing claims errors inventory model",
-    "service": "errors inventory model names plan reconciler shelf",
-    "store": "errors inventory model",
-    "notes": "errors model",
+    "service": "errors failpoint inventory model names plan reconciler shelf",
+    "schema": "errors",
+    "store": "errors failpoint inventory model schema",
+    "notes": "errors failpoint model",
     "endpoint": "",
-    "config": "endpoint errors",
+    "config": "endpoint errors failpoint",
     "logs": "",
     "cli": "config daemon errors",
 }
@@ -65,9 +67,9 @@ IMPURE = {
     "io",
 }
 WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
-FOR_WEB = {"errors", "inventory", "model", "names", "service"}
-FOR_TGTD = {"backing", "change", "endpoint", "errors", "model", "names", "observed"}
-WRITERS = {"store", "notes", "daemon", "tgtd.process"}
+FOR_WEB = {"errors", "failpoint", "inventory", "model", "names", "service"}
+FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
+WRITERS = {"schema", "store", "notes", "daemon", "failpoint", "tgtd.process"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {
     "SqliteStore",

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storlever.errors import StateFailed
+from storlever.errors import StateFailed, StateUnusable
 from storlever.model import Pending
 from storlever.notes import FileNotes, MemoryNotes
 from storlever.reconciler import Notes
@@ -95,7 +96,8 @@ def test_a_kill_between_write_and_cut_leaves_whole_notes(long: list[str], short:
         notes.begin(targets(*long))
         rest = file.read_bytes()[len(line) :]
         file.write_bytes(line + rest)
-        assert notes.pending() == targets(*short)
+        with closing(FileNotes(Path(folder))) as next_life:
+            assert next_life.pending() == targets(*short)
 
 
 @given(
@@ -107,9 +109,10 @@ def test_a_kill_between_write_and_cut_leaves_whole_notes(long: list[str], short:
 def test_garbage_is_never_an_error(garbage: bytes) -> None:
     """A power cut may leave anything; whatever is read then, its type is right."""
     with TemporaryDirectory() as folder:
-        for name in ("settled", "pending"):
+        for name in ("settled", "pending", "committed"):
             (Path(folder) / name).write_bytes(garbage)
         with closing(FileNotes(Path(folder))) as notes:
+            assert notes.committed() == 0
             assert isinstance(notes.settled(), str | None)
             said = notes.pending()
             assert all(isinstance(name, str) for name in said.targets | said.accounts)
@@ -140,10 +143,80 @@ def test_a_note_that_stays_too_long_is_no_error(tmp_path: Path) -> None:
         notes.finish()
 
 
+# -- the last commit
+
+
+def test_the_next_life_knows_what_was_committed_last(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes:
+        assert notes.committed() == 0
+        for revision in (9, 10, 11):
+            notes.commit(revision)
+    with closing(FileNotes(tmp_path)) as next_life:
+        assert next_life.committed() == 11
+        next_life.forget()
+    with closing(FileNotes(tmp_path)) as another:
+        assert another.committed() == 0
+
+
+@given(st.integers(1, 10**9), st.integers(0, 40), st.binary(max_size=40))
+def test_a_note_of_a_commit_that_is_not_whole_claims_nothing(
+    revision: int, at: int, garbage: bytes
+) -> None:
+    with TemporaryDirectory() as folder:
+        with closing(FileNotes(Path(folder))) as notes:
+            notes.commit(revision)
+        file = Path(folder) / "committed"
+        whole = file.read_bytes()
+        spoilt = whole[:at] + garbage
+        file.write_bytes(spoilt)
+        with closing(FileNotes(Path(folder))) as notes:
+            assert notes.committed() == (revision if spoilt == whole else 0)
+
+
+def test_a_commit_that_cannot_be_noted_is_no_error(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes, broken(notes):
+        notes.commit(1)
+        notes.forget()
+
+
+def test_names_in_doubt_stay_pending_for_the_next_life_until_a_commit(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes:
+        notes.begin(targets("doubtful"))
+        notes.doubt()
+        notes.finish()
+        assert notes.pending() == Pending()
+        notes.begin(targets("other"))
+        assert notes.pending() == targets("other")
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.pending() == targets("doubtful", "other")
+        notes.finish()
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.pending() == targets("doubtful")
+        notes.begin(targets("other"))
+        notes.commit(1)
+        notes.finish()
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.pending() == Pending()
+
+
+def test_names_in_doubt_are_of_one_life_of_tgtd(tmp_path: Path) -> None:
+    with closing(FileNotes(tmp_path)) as notes:
+        notes.begin(Pending(frozenset({"doubtful"}), peer="old"))
+        notes.doubt()
+        notes.begin(Pending(frozenset({"other"}), peer="new"))
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.pending() == Pending(frozenset({"other"}), peer="new")
+
+
+def test_a_folder_that_takes_no_notes_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StateUnusable, match="cannot use the notes in"):
+        FileNotes(tmp_path / "gone")
+
+
 @contextmanager
 def broken(notes: FileNotes) -> Iterator[None]:
     """Notes whose files take no writes, as on a file system that turned read-only."""
-    lines = (notes._names, notes._peer)
+    lines: tuple[Any, ...] = (notes._names, notes._peer, notes._number)
     files = [line._file for line in lines]
     for line in lines:
         line._file = os.open(os.devnull, os.O_RDONLY)

@@ -119,6 +119,15 @@ def test_a_target_that_is_deleted_is_known_no_more() -> None:
     assert list(known.targets) == [OTHER]
 
 
+def test_what_was_not_known_can_be_known_to_be_gone() -> None:
+    """tgtd says of what is not there that it is gone, and that is as good as done."""
+    known = observed()
+    for change in (DeleteTarget("iqn.2014-09.com.example:three"), DeleteAccount("nobody")):
+        known.check(change)
+        known.apply(change)
+    assert known == observed()
+
+
 def test_accounts_come_with_their_secret_and_go() -> None:
     known = Observed()
     known.apply(CreateAccount(Account("alice", "her secret")))
@@ -170,6 +179,21 @@ def test_an_account_that_is_bound_anywhere_is_never_deleted(bound: Observed) -> 
     with pytest.raises(Refused):
         bound.check(DeleteAccount("alice"))
     bound.check(DeleteAccount("carol"))
+
+
+def test_discovery_gets_no_more_users_than_it_has_room_for() -> None:
+    users = tuple(f"user{number}" for number in range(16))
+    observed(discovery=Bindings(users[1:])).check(BindIncoming(None, "alice"))
+    with pytest.raises(Refused):
+        observed(discovery=Bindings(users)).check(BindIncoming(None, "alice"))
+    observed(seen(bindings=Bindings(users))).check(BindIncoming(NAME, "alice"))
+
+
+@pytest.mark.parametrize("change", [change for _, change, _ in OF_A_TARGET])
+def test_a_target_that_is_not_there_is_not_changed(change: Change) -> None:
+    with pytest.raises(Refused) as caught:
+        Observed().check(change)
+    assert caught.value.drift
 
 
 @pytest.mark.parametrize(
@@ -259,6 +283,22 @@ def test_what_tgtd_does_tell_is_believed() -> None:
     fresh.learn(known_before())
     learned = fresh.targets[NAME].units[0]
     assert (learned.readonly, learned.backing_path) == (True, None)
+
+
+def test_a_medium_that_somebody_has_taken_out_is_not_believed_to_be_in() -> None:
+    """`show` gives None for a mix that we never make, and that must be put right."""
+    fresh = told()
+    fresh.targets[NAME] = seen(units=(replace(UNTOLD, online=None),))
+    fresh.learn(known_before())
+    assert fresh.targets[NAME].units[0].online is None
+
+
+def test_of_a_unit_that_somebody_put_in_place_of_ours_nothing_is_known() -> None:
+    fresh = told()
+    theirs = replace(UNTOLD, scsi_id="IET     00010001")
+    fresh.targets[NAME] = seen(units=(theirs,))
+    fresh.learn(known_before())
+    assert fresh.targets[NAME].units == (theirs,)
 
 
 def test_a_unit_that_is_new_has_nothing_to_be_learned() -> None:

@@ -216,6 +216,25 @@ def test_no_prefix_of_a_plan_admits_whom_neither_inventory_admits(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
+def test_an_empty_tgtd_admits_nobody_to_a_target_that_has_not_all_its_units(
+    data: st.DataObject, files: tuple[Path, ...]
+) -> None:
+    """Hosts come back while it is being filled; a login that is refused is tried again, but a
+    unit that is missing is an I/O error."""
+    new = data.draw(inventories(files), "new")
+    watched = Watched()
+    backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
+    for change in plan(new, observed, everything(new, observed), GUARD_ACCOUNT):
+        backend.apply(change)
+        observed.apply(change)
+        admitting = {login[0] for login in watched.admitted()}
+        assert {place for place in served(new) if place[0] in admitting} <= watched.serving()
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
 def test_what_is_seen_after_a_plan_needs_no_further_one(
     data: st.DataObject, files: tuple[Path, ...]
 ) -> None:

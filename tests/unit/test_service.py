@@ -13,6 +13,7 @@ from storlever.names import GUARD
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
 from storlever.tgtd.wire import EVERY, Mode, Op
+from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash
 from tests.world import folder, image
 
@@ -98,6 +99,38 @@ def test_nothing_to_change_asks_nothing_of_tgtd(core: Core) -> None:
     core.service.set_secret(T, IN, "alice", None)
     core.service.set_discovery({})
     assert core.tgtd.requests == asked
+
+
+class Looking(MemoryStore):
+    """A store that notes what readers are shown when a write is in force and not durable yet."""
+
+    core: Core
+
+    def commit(self, edit: Edit) -> None:
+        service = self.core.service
+        self.shown = service.target(T).state, service.unit(T, 1).state, service.unit(T, 1).reason
+        super().commit(edit)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda core: core.service.edit_target(T, online=False),
+        lambda core: core.service.edit_unit(T, 1, {"online": False}),
+        lambda core: core.service.remove_unit(T, 1),
+        lambda core: core.service.remove_target(T),
+    ],
+)
+def test_a_state_that_is_read_during_a_write_is_that_from_before(
+    core: Core, write: Callable[[Core], object]
+) -> None:
+    """The write may still fail, and what tgtd has by then be put back."""
+    add_unit(core)
+    store = Looking(core.service.inventory)
+    store.core = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    store.core.settle()
+    write(store.core)
+    assert store.shown == ("ready", "ready", None)
 
 
 # -- what tgtd does not tell
@@ -635,3 +668,34 @@ def test_a_hung_tgtd_that_a_write_met_is_known_to_the_next(core: Core) -> None:
     with pytest.raises(Unavailable):
         core.service.remove_target(T)
     assert core.service.health().down is not None
+
+
+# -- what the torture tests found
+
+
+def test_what_only_others_would_make_of_our_target_is_put_right(core: Core) -> None:
+    """It stopped every pass, and with them every write, for as long as it was there."""
+    for entry in ("", "a\tb"):
+        core.tgtd.exchange(unchecked(Mode.TARGET, Op.BIND, ("initiator-name", entry), tid=1))
+    core.tgtd.exchange(unchecked(Mode.ACCOUNT, Op.NEW, ("user", "\t"), ("password", "x")))
+    core.tgtd.exchange(unchecked(Mode.ACCOUNT, Op.BIND, ("user", "\t"), tid=1))
+    core.tgtd.exchange(unchecked(Mode.UNIT, Op.NEW, tid=1, lun=300))
+    core.settle()
+    assert core.reconciler.failures == {}
+    assert core.settle() == 0
+    target = core.tgtd.targets[1]
+    assert (target.names, target.bound.visible(), target.units) == ([], [], {})
+
+
+def test_a_name_that_cannot_be_said_is_the_trouble_of_its_target(core: Core) -> None:
+    core.tgtd.targets[1].addresses.append("a,b")
+    core.settle()
+    assert "cannot be said" in str(core.service.target(T).reason)
+    core.service.edit_target(U, addresses=("10.0.0.1",))
+
+
+def test_session_numbers_that_an_initiator_made_up_do_not_keep_its_target(core: Core) -> None:
+    name = "x\nSession: 99999999999999999999\n    Connection: 0\n        Initiator: y"
+    core.tgtd.log_in(T, name, "10.0.0.1")
+    core.service.remove_target(T, force=True)
+    assert core.service.target_names() == [U]

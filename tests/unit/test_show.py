@@ -1,5 +1,6 @@
 """tgtd's text, read: real samples, forged ones, and garbage."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -318,6 +319,14 @@ def test_the_title_after_a_name_that_was_cut_is_found() -> None:
     assert targets(text, IDS) == BOTH
 
 
+def test_names_full_of_headers_cost_no_more_than_their_length() -> None:
+    """They took seconds of every look once, from an initiator with a thousand sessions."""
+    name = "x" + "\nTarget x" * 100_000
+    started = time.process_time()
+    assert targets(with_nexus(name, "y", room=len(name)), IDS) == BOTH
+    assert time.process_time() - started < 1
+
+
 def test_a_reader_that_has_read_before_sees_what_changed() -> None:
     reader = TargetReader()
     first = reader.read(SAMPLE, IDS)[ONE]
@@ -400,6 +409,14 @@ def test_a_name_cannot_hide_a_connection(connections: list[Connection]) -> None:
     """It can make some up; closing those finds nothing."""
     found = {(nexus.session.sid, nexus.cid) for nexus in show.nexuses(listed(connections))}
     assert {(each.sid, each.cid) for each in connections} <= found
+
+
+def test_a_number_that_tgtd_does_not_count_to_is_made_up() -> None:
+    """By an initiator, so that closing its sessions fails."""
+    forged = listed((Connection(2**64, 0), Connection(1, 2**32)))
+    assert show.nexuses(forged) == ()
+    assert show.target_ids("        Target 2147483648: iqn.2014-09.com.example:t1\n") == {}
+    assert [nexus.cid for nexus in show.nexuses(listed((Connection(2**64 - 1, 2**32 - 1),)))]
 
 
 @given(st.lists(CONNECTIONS, max_size=4))

@@ -319,6 +319,7 @@ def test_an_error_of_our_own_tells_nothing_but_its_number(client: TestClient, co
     core.flaky.mend()
     assert answer.status_code == 500
     assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Connection"] == "close"
     assert answer.json()["code"] == "internal"
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
     assert SECRET not in answer.text

@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -156,7 +157,7 @@ KEYS = st.sampled_from([*KNOWN.split(), *sorted(DANGEROUS)])
 )
 def test_no_request_that_can_be_sent_breaks_the_rules(said: dict[str, object]) -> None:
     """Whatever is asked: no comma, NUL or newline in a value, at most 8 KiB, known keys only, and
-    nothing that tgtd is known to die of."""
+    nothing that tgtd is known to die of. What others bound may be unbound, whatever its name."""
     try:
         request = Request(**said)  # type: ignore[arg-type]
         frame = request.encode()
@@ -168,9 +169,11 @@ def test_no_request_that_can_be_sent_breaks_the_rules(said: dict[str, object]) -
     assert frame.endswith(b"\0") or not given
     assert not given.keys() & DANGEROUS
     for key, value in given.items():
-        assert value
-        assert len(value.encode()) <= MAX_VALUE
-        assert not set(value) & set("\0\n\r" if key == "password" else ",\0\n\r")
+        assert not set(value) & set("\0\n" if key == "password" else ",\0\n")
+        if request.op is not Op.UNBIND:
+            assert value
+            assert len(value.encode()) <= MAX_VALUE
+            assert "\r" not in value
     _assert_not_lethal(request, given)
 
 
@@ -195,7 +198,7 @@ def _assert_not_lethal(request: Request, given: dict[str, str]) -> None:
             }
             assert given.get("bstype") in fitting[request.device]
             assert given.get("bstype") != "aio" or "path" in given
-    assert request.mode is not Mode.UNIT or 1 <= request.lun <= 255
+    assert request.mode is not Mode.UNIT or 1 <= request.lun <= 255 or request.op is Op.DELETE
 
 
 @pytest.mark.parametrize("bad", [",", "\0", "\n", "\r", "\x1b", "\x7f"])
@@ -269,10 +272,44 @@ def test_a_pair_of_types_that_kills_tgtd_is_refused(
         Request(Mode.UNIT, Op.NEW, tid=1, lun=1, device=device, parameters=parameters)
 
 
-@pytest.mark.parametrize("lun", [0, -1, 256, NO_UNIT])
-def test_a_unit_has_a_number_that_initiators_can_use(lun: int) -> None:
+@pytest.mark.parametrize("op", [Op.NEW, Op.UPDATE])
+@pytest.mark.parametrize("lun", [0, 256, 16384, NO_UNIT])
+def test_a_unit_has_a_number_that_initiators_can_use(op: Op, lun: int) -> None:
     with pytest.raises(ValueError, match="from 1 to 255"):
-        Request(Mode.UNIT, Op.DELETE, tid=1, lun=lun)
+        Request(Mode.UNIT, op, tid=1, lun=lun, parameters=(("path", "/x"),))
+
+
+def test_a_unit_that_somebody_else_made_can_be_removed_whatever_its_number() -> None:
+    assert fields(Request(Mode.UNIT, Op.DELETE, tid=1, lun=16384).encode())["lun"] == 16384
+    for lun in (0, NO_UNIT):
+        with pytest.raises(ValueError, match="number"):
+            Request(Mode.UNIT, Op.DELETE, tid=1, lun=lun)
+
+
+@pytest.mark.parametrize("entry", ["", "a\tb", "\x1b[2J", "é", "x" * 8000])
+def test_what_somebody_else_bound_can_be_unbound_whatever_its_name(entry: str) -> None:
+    for mode, key in ((Mode.TARGET, "initiator-address"), (Mode.ACCOUNT, "user")):
+        frame = Request(mode, Op.UNBIND, tid=1, parameters=((key, entry),)).encode()
+        assert frame[SIZE:] == f"{key}={entry}\0".encode()
+
+
+@pytest.mark.parametrize("entry", ["a,user=root", "a\0b", "a\nb", "\udc80", "x" * 9000])
+def test_a_name_that_would_be_misread_is_not_even_unbound(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be said|surrogates|8192 bytes"):
+        Request(Mode.ACCOUNT, Op.UNBIND, tid=1, parameters=(("user", entry),))
+
+
+NUMBERS = [
+    *(("tid", 2**31), ("tid", -(2**31) - 1), ("lun", -1), ("lun", 2**64)),
+    *(("sid", -1), ("sid", 2**64), ("cid", -1), ("cid", 2**32)),
+]
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS)
+def test_a_number_that_has_no_room_in_a_header_is_refused(name: str, number: int) -> None:
+    numbers: dict[str, Any] = {name: number}
+    with pytest.raises(ValueError, match="no such number"):
+        Request(Mode.CONNECTION, Op.DELETE, **numbers)
 
 
 def test_a_value_is_cut_nowhere() -> None:

@@ -5,9 +5,12 @@ The numbers tgtd gives to targets live and die here: elsewhere a target is known
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
+from storlever import failpoint
 from storlever.change import (
     Admit,
     BindIncoming,
@@ -27,13 +30,13 @@ from storlever.change import (
     UpdateUnit,
 )
 from storlever.errors import BackingMissing, Refused, Unavailable, Untrusted
-from storlever.model import BLOCK, DeviceType, LogicalUnit, Session, sessions_in_the_way
+from storlever.model import BLOCK, Bindings, DeviceType, LogicalUnit, Session, sessions_in_the_way
 from storlever.observed import Observed
 from storlever.tgtd import show
-from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated
+from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
-from storlever.tgtd.wire import EVERY, Mode, Op, Request, TgtError
+from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Request, TgtError
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
 BUSY_PATIENCE = 2.0
@@ -78,6 +81,8 @@ class TgtdBackend:
         self._ids: dict[str, int] = {}
         self._last_id = 0
         self._sizes: dict[tuple[str, int], int] = {}
+        self.stall = 0.0
+        """Seconds that tgtd took to print everything, and served nobody."""
 
     def ensure(self) -> Peer:
         peer = self._daemon.ensure()
@@ -100,7 +105,9 @@ class TgtdBackend:
     def _observe(self) -> Observed:
         for _ in range(3):
             ids = show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW)))
+            started = time.monotonic()
             shown = self._ask(Request(Mode.TARGET, Op.SHOW, tid=EVERY))
+            self.stall = time.monotonic() - started
             found = self._reader.read(shown, ids)
             if found.keys() == ids.keys():
                 break  # else somebody made or removed a target between the two answers
@@ -113,9 +120,30 @@ class TgtdBackend:
         }
         return Observed(
             {name: target for name, (target, _) in found.items()},
-            dict.fromkeys(show.accounts(self._ask(Request(Mode.ACCOUNT, Op.SHOW)))),
-            show.discovery(self._ask(Request(Mode.SYSTEM, Op.SHOW))),
+            dict.fromkeys(self._accounts()),
+            self._discovery(),
         )
+
+    def familiar(self, known: Observed) -> bool:
+        """Whether tgtd has the same targets, users and discovery users as are known: all that it
+        tells at a small price. A target made anew has another number. Raises Unavailable.
+        """
+        # An outgoing account of discovery that stands alone is not shown.
+        discovery = known.discovery if known.discovery.incoming else Bindings()
+        try:
+            return (
+                show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW))) == self._ids
+                and frozenset(self._accounts()) == known.accounts.keys()
+                and self._discovery() == discovery
+            )
+        except TgtRefusal:
+            return False
+
+    def _accounts(self) -> tuple[str, ...]:
+        return show.accounts(self._ask(Request(Mode.ACCOUNT, Op.SHOW)))
+
+    def _discovery(self) -> Bindings:
+        return show.discovery(self._ask(Request(Mode.SYSTEM, Op.SHOW)))
 
     def sessions(self, target: str) -> tuple[Session, ...]:
         """The sessions of a target now; () when tgtd does not have the target."""
@@ -147,6 +175,8 @@ class TgtdBackend:
         except TgtRefusal as refusal:
             if refusal.number != ALREADY.get(type(change)):
                 raise translated(refusal.number, change) from None
+        except ValueError as error:  # as for a name that somebody else has bound to a target
+            raise unspeakable(change, error) from None
 
     def _perform(self, change: Change) -> None:
         match change:
@@ -197,20 +227,29 @@ class TgtdBackend:
 
     def _create_target(self, name: str) -> None:
         """A number that is free as far as we know; if it is not, the numbers are looked up."""
+        ids = self._ids
         for _ in range(3):
-            self._last_id += 1
+            tid = self._free_id(ids)
             parameters = (("targetname", name),)
             try:
-                self._ask(Request(Mode.TARGET, Op.NEW, tid=self._last_id, parameters=parameters))
+                self._ask(Request(Mode.TARGET, Op.NEW, tid=tid, parameters=parameters))
             except TgtRefusal as refusal:
                 ids = show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW)))
                 if refusal.number != TgtError.TARGET_EXISTS or name in ids:
                     raise
                 self._last_id = max((self._last_id, *ids.values()))
             else:
-                self._ids[name] = self._last_id
+                self._ids[name] = tid
                 return
         raise Refused(f"cannot create target {name}: tgtd's target numbers keep changing")
+
+    def _free_id(self, ids: Mapping[str, int]) -> int:
+        """One past the highest; the lowest that is free where somebody has taken tgtd's last."""
+        if self._last_id < MAX_TID:
+            self._last_id += 1
+            return self._last_id
+        taken = frozenset(ids.values())
+        return next(number for number in count(1) if number not in taken)
 
     def _end_sessions(self, target: str, force: bool) -> None:
         """The ACL is empty by now, so nobody comes back while connections are being closed."""
@@ -276,6 +315,7 @@ class TgtdBackend:
             parameters=creation(unit),
         )
         self._ask(new)
+        failpoint.reached("unit.made")
         try:
             if rest := completion(unit):
                 self._ask(_update(tid, unit, rest))

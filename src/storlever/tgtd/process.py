@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import structlog
 
+from storlever import failpoint
 from storlever.endpoint import Endpoint
 from storlever.errors import Unavailable
 from storlever.tgtd import show
@@ -110,9 +111,10 @@ class OwnedTgtd:
         except OSError as error:
             raise Unavailable(f"cannot start tgtd: {error.strerror}") from None
         try:
+            failpoint.reached("tgtd.spawned")
             peer = self._wait_for(self._child)
             self._require_portals()
-        except Unavailable:
+        except Exception:
             self._child.kill()
             self._child.wait()
             raise

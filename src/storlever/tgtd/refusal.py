@@ -18,6 +18,7 @@ from storlever.change import (
     UpdateUnit,
 )
 from storlever.errors import Conflict, Refused, StorLeverError
+from storlever.names import printable
 from storlever.tgtd.wire import TgtError
 
 _MEANINGS: dict[TgtError, str] = {
@@ -94,8 +95,17 @@ def translated(number: int, change: Change | None) -> StorLeverError:
     return Refused(f"cannot {what}: {meaning}", drift=error in _DRIFT)
 
 
+def unspeakable(change: Change, why: ValueError) -> Refused:
+    """There is no request that says this change."""
+    return Refused(f"cannot {_spoken(change)}: {why}")
+
+
 def _spoken(change: Change | None) -> str:
-    """The change in words, without a secret."""
+    """The change in words, without a secret, and fit to print whoever chose the names in it."""
+    return printable(_worded(change))
+
+
+def _worded(change: Change | None) -> str:
     match change:
         case CreateUnit(target, unit) | UpdateUnit(target, unit):
             return f"serve {unit.backing_path} as LUN {unit.lun} of {target}"

@@ -22,6 +22,7 @@ from storlever.model import (
     Session,
 )
 from storlever.names import printable
+from storlever.tgtd.wire import MAX_CID, MAX_SID, MAX_TID
 
 
 class Forged(ValueError):
@@ -63,7 +64,8 @@ _ACL_TITLE = "    ACL information:"
 def target_ids(text: str) -> dict[str, int]:
     """`lld show`: name -> tid."""
     found = (_HEADER.fullmatch(line) for line in text.split("\n"))
-    return {match[2]: int(match[1]) for match in found if match}
+    numbered = ((match[2], int(match[1])) for match in found if match)
+    return {name: tid for name, tid in numbered if -MAX_TID - 1 <= tid <= MAX_TID}
 
 
 Seen = tuple[ObservedTarget, dict[int, int]]
@@ -89,7 +91,7 @@ class TargetReader:
 def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
     """What stands under each header of a target that there is, by name."""
     headers = {f"{tid}: {name}": name for name, tid in ids.items()}
-    blocks: dict[str, str] = {}
+    blocks: dict[str, list[str]] = {}
     current = None
     for piece in f"\n{text}".split("\nTarget ")[1:]:
         header, _, block = piece.partition("\n")
@@ -97,10 +99,10 @@ def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
         if name in blocks:
             raise Forged(f"target {name} is listed twice")
         if name is not None:
-            blocks[name], current = block, name
+            blocks[name], current = [block], name
         elif current is not None:
-            blocks[current] += f"\nTarget {piece}"
-    return blocks
+            blocks[current].append(f"Target {piece}")
+    return {name: "\n".join(pieces) for name, pieces in blocks.items()}
 
 
 def _seen(name: str, block: str) -> Seen:
@@ -216,7 +218,8 @@ def nexuses(text: str) -> tuple[Nexus, ...]:
     """`connection show` of one target: every connection, with what its initiator calls itself.
 
     A name can forge further connections, and cannot hide one: the line that ends a connection
-    is the next of its depth. It is blank when the peer is gone already.
+    is the next of its depth. It is blank when the peer is gone already. A number that tgtd does not
+    count to is made up.
     """
     pattern = re.compile(
         r"^Session: (\d{1,20})\n    Connection: (\d{1,10})\n        Initiator: (.*?)\n"
@@ -226,4 +229,5 @@ def nexuses(text: str) -> tuple[Nexus, ...]:
     return tuple(
         Nexus(Session(printable(name), printable(address), int(sid)), int(cid))
         for sid, cid, name, address in pattern.findall(text)
+        if int(sid) <= MAX_SID and int(cid) <= MAX_CID
     )

@@ -76,6 +76,7 @@ EVERY = -1
 """The tid that stands for all targets in a show and for discovery in a binding."""
 
 NO_UNIT = 2**64 - 1
+MAX_TID, MAX_SID, MAX_CID = 2**31 - 1, 2**64 - 1, 2**32 - 1
 MAX_BODY = 8192
 MAX_VALUE = 1023
 MAX_REPLY = 512 * 2**20
@@ -126,6 +127,7 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.ACCOUNT, Op.UNBIND): (_USER, _NONE),
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BREAKING = re.compile(r"[\x00\n]")
 _NEEDS_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.UNIT, Op.UPDATE)}
 _EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND)}
 
@@ -155,16 +157,19 @@ class Request:
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         _check_parameters(self)
         if self.mode is Mode.UNIT:
             _check_unit(self)
+        if len(self._body()) > MAX_BODY:
+            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
+
+    def _body(self) -> bytes:
+        body = ",".join(f"{key}={value}" for key, value in self.parameters).encode()
+        return body + b"\0" if body else b""
 
     def encode(self) -> bytes:
-        body = ",".join(f"{key}={value}" for key, value in self.parameters).encode()
-        if body:
-            body += b"\0"
-        if len(body) > MAX_BODY:
-            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
+        body = self._body()
         header = _HEADER.pack(
             self.mode,
             self.op,
@@ -183,6 +188,17 @@ class Request:
         return header + body
 
 
+def _check_numbers(request: Request) -> None:
+    """struct.pack would raise its own error, with the connection to tgtd made already."""
+    if not (
+        -MAX_TID - 1 <= request.tid <= MAX_TID
+        and 0 <= request.lun <= NO_UNIT
+        and 0 <= request.sid <= MAX_SID
+        and 0 <= request.cid <= MAX_CID
+    ):
+        raise ValueError("tgtd has no such number")
+
+
 def _check_parameters(request: Request) -> None:
     shape = (request.mode, request.op)
     if shape not in _ALLOWED:
@@ -194,7 +210,16 @@ def _check_parameters(request: Request) -> None:
     if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
         raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
     for at, (key, value) in enumerate(request.parameters, 1):
-        _check_value(key, value, last=at == len(given))
+        if request.op is Op.UNBIND:
+            _check_theirs(key, value)
+        else:
+            _check_value(key, value, last=at == len(given))
+
+
+def _check_theirs(key: str, value: str) -> None:
+    """Others bind the oddest things, which are unbound by their names all the same."""
+    if _BREAKING.search(value) or "," in value:
+        raise ValueError(f"{key} cannot be said to tgtd")
 
 
 def _check_value(key: str, value: str, *, last: bool) -> None:
@@ -210,7 +235,8 @@ def _check_value(key: str, value: str, *, last: bool) -> None:
 
 
 def _check_unit(request: Request) -> None:
-    if not 1 <= request.lun <= 255:
+    theirs = request.op is Op.DELETE  # somebody else may have made any but that of the controller
+    if not 1 <= request.lun <= (NO_UNIT - 1 if theirs else 255):
         raise ValueError("a logical unit has a number from 1 to 255")
     if request.op is not Op.NEW:
         return

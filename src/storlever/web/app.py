@@ -1,5 +1,7 @@
 """The application: routes, the guard before them, the errors after them."""
 
+from functools import cache
+
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -7,21 +9,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Match, Route
 
-from storlever import __version__
 from storlever.errors import StorLeverError
 from storlever.service import Service
-from storlever.web import docs, health, san
+from storlever.web import docs, health, openapi, san
+from storlever.web.body import LARGE_BODIES
 from storlever.web.guard import Guard, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
+from storlever.web.threads import Threaded
 
 ROUTERS = (san.router, health.router, docs.router)
 
 
 def create_app(service: Service) -> FastAPI:
     app = FastAPI(
-        title="StorLever",
-        version=__version__,
-        summary="Targets, CHAP users, access lists and LUNs of tgtd",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -34,7 +35,9 @@ def create_app(service: Service) -> FastAPI:
         },
     )
     app.state.service = service
-    app.state.readers = CapacityLimiter(san.READERS)
+    app.state.core = Threaded(service)
+    app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
+    app.state.document = cache(lambda: openapi.document(app.routes))
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # an included router is matched twice
     app.router.routes.append(docs.assets())
@@ -66,9 +69,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_anything(request: Request, _error: Exception) -> Response:
     """The last resort: the log has the traceback, the answer has the request's id.
 
-    It does not pass the guard on its way out, so it brings its marks along.
+    It does not pass the guard on its way out, so it brings its marks along; and uvicorn closes the
+    connection after it, which a client that keeps it for its next request has to know.
     """
-    headers = marks(request.state.request_id)
+    headers = {**marks(request.state.request_id), "Connection": "close"}
     detail = "an error in StorLever itself; see its log"
     return problem(request.scope, 500, "internal", detail, headers=headers)
 

@@ -4,16 +4,26 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 MAX_BODY = 1 << 20
+MAX_KEYS = 100
+"""Keys of one object. No shape has as many, and each that is unknown is told of."""
+SMALL = 16 << 10
+"""Bytes of a body that anybody may have here at any time; what clients send is far less."""
+LARGE_BODIES = 4
+"""Longer ones are taken in as many at a time, each until its request is answered: however many
+clients there are, they fill no memory. The others wait in the network."""
 
 
 class JsonRequest(Request):
     """Raises HTTPException: 415 for another type than JSON, 413 for more than MAX_BODY bytes,
-    400 for what is no sound JSON."""
+    400 for what is no sound JSON. `release` it when it is answered."""
+
+    _place: CapacityLimiter | None = None
 
     async def body(self) -> bytes:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -22,12 +32,7 @@ class JsonRequest(Request):
         if int(self.headers.get("content-length", 0)) > MAX_BODY:  # h11 takes only digits there
             raise _too_large()
         if not hasattr(self, "_body"):
-            chunks = bytearray()
-            async for chunk in self.stream():
-                chunks += chunk
-                if len(chunks) > MAX_BODY:
-                    raise _too_large()
-            self._body = bytes(chunks)
+            self._body = await self._received()
         return self._body
 
     async def json(self) -> Any:
@@ -39,6 +44,23 @@ class JsonRequest(Request):
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"the body is not sound JSON: {error}") from None
 
+    def release(self) -> None:
+        """Let another large body in."""
+        if self._place is not None:
+            self._place.release_on_behalf_of(self)
+
+    async def _received(self) -> bytes:
+        chunks = bytearray()
+        async for chunk in self.stream():
+            chunks += chunk
+            if len(chunks) > MAX_BODY:
+                raise _too_large()
+            if len(chunks) > SMALL and self._place is None:
+                places: CapacityLimiter = self.app.state.large_bodies
+                await places.acquire_on_behalf_of(self)
+                self._place = places
+        return bytes(chunks)
+
 
 class JsonRoute(APIRoute):
     """A route that reads its body, if it takes one, as JsonRequest does."""
@@ -47,7 +69,11 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive))
+            read = JsonRequest(request.scope, request.receive)
+            try:
+                return await handle(read)
+            finally:
+                read.release()
 
         return strict
 
@@ -57,6 +83,8 @@ def _too_large() -> HTTPException:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"an object has at most {MAX_KEYS} keys")
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")

@@ -6,10 +6,11 @@ The assets of Swagger UI come from the installed package fastapi-offline.
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -45,11 +46,24 @@ async def page() -> Response:
     return HTMLResponse(_PAGE, headers=_POLICY)
 
 
+@router.get("/openapi.json")
+async def document(request: Request) -> Response:
+    return Response(request.app.state.document(), media_type="application/json")
+
+
 @router.get("/docs/start.js")
 async def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
 
+class _Whole(StaticFiles):
+    """Files in no parts: Starlette has a shape of its own for the refusal of one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def assets() -> Mount:
     folder = Path(str(files("fastapi_offline"))) / "static"
-    return Mount("/docs/assets", StaticFiles(directory=folder))
+    return Mount("/docs/assets", _Whole(directory=folder))

@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost"})
+MAX_HEADER = 16 * 1024
+"""Bytes of a request's header, however they arrive."""
+CLOSING = {"Connection": "close"}
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
 
 
@@ -84,6 +87,12 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
+        if _size(scope) > MAX_HEADER:
+            detail = f"a header has at most {MAX_HEADER} bytes"
+            return problem(scope, 431, "header-too-large", detail, headers=CLOSING)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            detail = "the body's length is said twice"  # a proxy may have read it the other way
+            return problem(scope, 400, "malformed", detail, headers=CLOSING)
         hosts = headers.getlist("host")
         host = host_of(hosts[0]) if len(hosts) == 1 else None
         if host is None:
@@ -101,3 +110,9 @@ class Guard:
         return not {"none", "same-origin"}.issuperset(sites) or any(
             origin.partition("://")[2] != headers["host"] for origin in origins
         )
+
+
+def _size(scope: Scope) -> int:
+    """Bytes that the header took on the wire, but for its first line's other words."""
+    target = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from storlever.service import Service
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], generate_unique_id_function=lambda route: route.name)
 
 
 class Alive(BaseModel):

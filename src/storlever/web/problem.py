@@ -39,6 +39,7 @@ TITLES = {
     415: "Unsupported media type",
     421: "Misdirected request",
     422: "Invalid request",
+    431: "Header too large",
     500: "Internal error",
     503: "Unavailable",
     507: "Insufficient storage",
@@ -50,6 +51,7 @@ CODES = {
     405: "method-not-allowed",
     413: "body-too-large",
     415: "unsupported-media-type",
+    431: "header-too-large",
     500: "internal",
 }
 

@@ -4,10 +4,11 @@ The old API's words stay within `web`, and its fields within this file. Types ar
 fields are errors, and every rule about a value is that of `names`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from storlever import names
 from storlever.inventory import Direction
@@ -60,14 +61,54 @@ def _distinct(check: Callable[[str], str]) -> Callable[[Sequence[str]], list[str
     return checked
 
 
-Discovery = Annotated[str, AfterValidator(_chap), Field(repr=False)]
+def _text(
+    pattern: str, longest: int | None = None, never: str | None = None, **told: Any
+) -> WithJsonSchema:
+    """The grammar as it is published; what holds it is the function beside it."""
+    schema: dict[str, Any] = {"type": "string", "pattern": pattern, **told}
+    if longest is not None:
+        schema["maxLength"] = longest
+    if never is not None:
+        schema["not"] = {"pattern": never}
+    return WithJsonSchema(schema)
+
+
+_reserved = "|".join(map(re.escape, names.RESERVED_CHAP_NAMES))
+TARGET_NAME = _text(names.TARGET_NAME, names.NAME_BYTES, examples=["iqn.2014-09.com.example:test"])
+CHAP_NAME = _text(names.CHAP_NAME, never=f"^({_reserved})$", examples=["test"])
+_DISCOVERY = _text(
+    names.DISCOVERY_USER,
+    never=f"^({_reserved}):",
+    description="name:password, or empty for nobody",
+)
+_ADDRESS = _text(
+    names.INITIATOR_ADDRESS,
+    description="an address, a network or ALL; networks that tgtd would match with all of the "
+    "other address family are refused",
+)
+_PATH = _text(
+    names.BACKING_PATH,
+    names.PATH_BYTES,
+    never=r"/\.\.(/|$)",
+    description=f"of a file or a block device (/dev/sg* for pt); {names.PATH_BYTES} bytes at most",
+    examples=["/root/test.img"],
+)
+_DESIGNATOR = _text(names.DESIGNATOR, names.DESIGNATOR_BYTES)
+
+Discovery = Annotated[str, AfterValidator(_chap), _DISCOVERY, Field(repr=False)]
 Addresses = Annotated[
-    list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_address))
+    list[Annotated[str, _ADDRESS]],
+    Field(max_length=1024),
+    AfterValidator(_distinct(names.initiator_address)),
 ]
 Initiators = Annotated[
-    list[str], Field(max_length=1024), AfterValidator(_distinct(names.initiator_name))
+    list[Annotated[str, _text(names.INITIATOR_NAME, names.NAME_BYTES)]],
+    Field(max_length=1024),
+    AfterValidator(_distinct(names.initiator_name)),
 ]
-Password = Annotated[str, AfterValidator(names.chap_secret), Field(repr=False)]
+Password = Annotated[
+    str, AfterValidator(names.chap_secret), _text(names.CHAP_SECRET), Field(repr=False)
+]
 
 
 class ConfUpdate(_Given):
@@ -104,9 +145,7 @@ class Conf(_Shown):
 
 
 class TargetCreate(_Given):
-    iqn: Annotated[str, AfterValidator(names.target_name)] = Field(
-        examples=["iqn.2014-09.com.example:test"]
-    )
+    iqn: Annotated[str, AfterValidator(names.target_name), TARGET_NAME]
 
 
 class TargetUpdate(_Given):
@@ -165,7 +204,7 @@ class TargetShown(_Shown):
 
 
 class UserCreate(_Given):
-    username: Annotated[str, AfterValidator(names.chap_name)] = Field(examples=["test"])
+    username: Annotated[str, AfterValidator(names.chap_name), CHAP_NAME]
     password: Password
 
     def account(self) -> Account:
@@ -180,7 +219,7 @@ class PasswordUpdate(_Given):
     password: Password = ABSENT
 
 
-Path = Annotated[str, AfterValidator(names.backing_path)]
+Path = Annotated[str, AfterValidator(names.backing_path), _PATH]
 DeviceWord = Literal["disk", "tape", "ssc", "cd", "changer", "pt"]
 StoreWord = Literal["rdwr", "aio", "sg", "ssc"]
 
@@ -195,8 +234,8 @@ class _LunFields(_Given):
     shared: bool = Field(
         default=ABSENT, description="serve a backing store that another LUN serves too"
     )
-    scsi_id: Annotated[str, AfterValidator(names.scsi_id)] = ABSENT
-    scsi_sn: Annotated[str, AfterValidator(names.serial_number)] = ABSENT
+    scsi_id: Annotated[str, AfterValidator(names.scsi_id), _DESIGNATOR] = ABSENT
+    scsi_sn: Annotated[str, AfterValidator(names.serial_number), _DESIGNATOR] = ABSENT
 
     WIRE_TO_MODEL: ClassVar[dict[str, str]] = {
         "path": "backing_path",
@@ -220,7 +259,7 @@ class _LunFields(_Given):
 
 class LunCreate(_LunFields):
     lun: int = Field(ge=names.LUN_MIN, le=names.LUN_MAX)
-    path: Path = Field(examples=["/root/test.img"])
+    path: Path
 
 
 class LunUpdate(_LunFields):

@@ -1,0 +1,109 @@
+"""The state file as SQLite sees it: how it is made, set up, and brought to the newest schema.
+
+It has three tables of documents, each with a digest. What a document says is the store's affair.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from storlever.errors import StateUnusable
+
+APPLICATION_ID = 0x53746C76  # "Stlv"
+PRAGMAS = {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+TABLES = ("target", "account", "setting")
+REVISION = "revision"
+"""The name of the setting that counts commits."""
+
+
+class Statements:
+    """The statements of one table; a table's name cannot be a parameter of SQL."""
+
+    def __init__(self, table: str) -> None:
+        self.select = f"SELECT name, document, digest FROM {table}"  # noqa: S608  one of TABLES
+        self.select_one = f"{self.select} WHERE name = ?"
+        self.replace = f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608
+        self.delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
+
+
+SQL = {table: Statements(table) for table in TABLES}
+
+
+def digest(name: str, text: str) -> str:
+    return hashlib.blake2b(f"{name}\0{text}".encode(), digest_size=16).hexdigest()
+
+
+def _first_schema(connection: sqlite3.Connection) -> None:
+    for table in TABLES:
+        connection.execute(
+            f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
+            "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
+        )
+
+
+def _numbered_commits(connection: sqlite3.Connection) -> None:
+    row = (REVISION, "0", digest(REVISION, "0"))
+    connection.execute("INSERT INTO setting VALUES (?, ?, ?)", row)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_schema, _numbered_commits)
+"""Number n brings a file from schema n to n + 1. Old ones are never edited."""
+NUMBERED = 2
+"""The first schema that has a revision."""
+
+
+def create(path: Path) -> None:
+    """A whole empty file or none: an empty one at `path` would be a damaged one."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = sqlite3.connect(draft, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    finally:
+        connection.close()
+    for made in (draft, path.parent):
+        descriptor = os.open(made, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        if made is draft:
+            draft.rename(path)
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Set it up as it must be, or raise: first of all, it must be a file of ours."""
+    # Before the first look: else SQLite makes a file of shared memory, for which a full file
+    # system has no room.
+    connection.execute("PRAGMA locking_mode = exclusive")
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise StateUnusable("the state file is not StorLever's")
+    for name, value in PRAGMAS.items():
+        # To its end: a switch to WAL says "wal" before it fails, and that is what is read back.
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+        said = connection.execute(f"PRAGMA {name}").fetchone()[0]
+        if said != value:
+            raise StateUnusable(f"the state file does not take {name}={value}, it says {said}")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The number of its schema, which is none that we do not know."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if not 0 <= version <= len(MIGRATIONS):
+        raise StateUnusable(
+            f"the state file has schema {version}, this StorLever knows up to {len(MIGRATIONS)}: "
+            "start the newer one"
+        )
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    version = version_of(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    for migration in MIGRATIONS[version:]:
+        migration(connection)
+    if version != len(MIGRATIONS):
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    connection.execute("COMMIT")

@@ -1,0 +1,129 @@
+"""The OpenAPI document: what the routes' types say, and what they cannot say of themselves.
+
+An operation may meet any error of its kind, and they all look alike; answers have headers; what
+was made is found elsewhere in the API. That is said here, once for all operations.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from storlever import __version__
+from storlever.web.body import MAX_BODY
+from storlever.web.guard import MAX_HEADER
+from storlever.web.wire import Problem
+
+Json = dict[str, Any]
+
+PROBLEMS = {
+    400: "not sound HTTP or JSON",
+    403: "a page of another site tried to change something",
+    404: "no such target, user or LUN",
+    409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
+    413: f"the body has more than {MAX_BODY} bytes",
+    415: "the body is not application/json",
+    421: "the Host header names another machine",
+    422: "a field or a parameter breaks a rule, or the backing store cannot be served",
+    431: f"the header has more than {MAX_HEADER} bytes",
+    500: "an error in StorLever; its log has it under the request's id",
+    503: "tgtd or the state file cannot be changed now; nothing was changed",
+    507: "no room for the state file; nothing was changed",
+}
+"""What each status means; why it came to that is for the problem's `code` to say."""
+
+_SCHEMAS = "#/components/schemas/"
+_RESPONSES = "#/components/responses/"
+
+
+def _header(pattern: str, description: str, *, required: bool = True) -> Json:
+    schema = {"type": "string", "pattern": pattern}
+    return {"description": description, "required": required, "schema": schema}
+
+
+_ID = {"X-Request-Id": _header("^[0-9a-f]{32}$", "under which the log has the request")}
+_LOCATION = {"Location": _header("^https?://", "URL of what was made")}
+_ADVICE = {"Warning": _header("^299 storlever ", "advice, though it was done", required=False)}
+_RETRY = {"Retry-After": _header("^[0-9]+$", "seconds to wait before a retry", required=False)}
+
+_TARGET = {"iqn": "$request.body#/iqn"}
+_ON_TARGET = ("get_target", "put_target", "delete_target", "get_luns", "post_lun")
+
+
+def _links(key: str, field: str, *operations: str) -> dict[str, Json]:
+    """Operations on what was posted to a target, which has its key from this field."""
+    where = {"iqn": "$request.path.iqn", key: f"$request.body#/{field}"}
+    return dict.fromkeys(operations, where)
+
+
+LINKS: dict[str, dict[str, Json]] = {
+    "post_target": dict.fromkeys(_ON_TARGET, _TARGET),
+    "post_lun": _links("lun", "lun", "get_lun", "put_lun", "delete_lun"),
+    **{
+        f"post_{which}_user": _links(
+            "user",
+            "username",
+            *(f"{method}_{which}_user" for method in ("get", "put", "delete")),
+        )
+        for which in ("incoming", "outgoing")
+    },
+}
+"""By operation: those that take what it made, and where their parameters were said."""
+
+
+def document(routes: Sequence[BaseRoute]) -> bytes:
+    made = get_openapi(
+        title="StorLever",
+        version=__version__,
+        summary="Targets, CHAP users, access lists and LUNs of tgtd",
+        routes=routes,
+    )
+    components: Json = made["components"]
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own
+        components["schemas"].pop(unused, None)
+    shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
+    components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
+    components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, path, method)
+    return json.dumps(made).encode()
+
+
+def _problem(status: int) -> Json:
+    return {
+        "description": PROBLEMS[status],
+        "headers": _ID | (_RETRY if status == 503 else {}),
+        "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
+    }
+
+
+def _complete(operation: Json, path: str, method: str) -> None:
+    answers: Json = operation["responses"]
+    answers.pop("422", None)  # FastAPI's own
+    for answer in answers.values():
+        answer["headers"] = _ID | ({} if method == "get" else _ADVICE)
+    if made := answers.get("201"):
+        made["headers"] |= _LOCATION
+        made["links"] = {
+            name: {"operationId": name, "parameters": where}
+            for name, where in LINKS[operation["operationId"]].items()
+        }
+    for status in sorted(_errors(operation, path, method)):
+        answers.setdefault(str(status), {"$ref": f"{_RESPONSES}{status}"})
+
+
+def _errors(operation: Json, path: str, method: str) -> set[int]:
+    """Those that this operation may answer with."""
+    found = {400, 421, 431, 500}
+    if "{" in path:
+        found |= {404}
+    if method != "get":
+        found |= {403, 409, 503, 507}
+    if "requestBody" in operation:
+        found |= {413, 415, 422}
+    if any(each["in"] == "query" for each in operation.get("parameters", ())):
+        found |= {422}
+    return found

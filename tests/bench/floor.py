@@ -1,0 +1,104 @@
+"""What a write cannot do without: the exchanges with tgtd and one durable commit, sent raw."""
+
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from storlever.backing import Machine
+from storlever.notes import FileNotes
+from storlever.reconciler import Reconciler
+from storlever.schema import PRAGMAS
+from storlever.service import Service
+from storlever.store import SqliteStore
+from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.process import AttachedTgtd
+from storlever.tgtd.transport import SocketTransport
+from storlever.tgtd.wire import Reply, Request
+from tests.world import Tgtd
+
+
+class Recorder:
+    """A transport that remembers the frames it sent."""
+
+    def __init__(self, transport: SocketTransport) -> None:
+        self._transport = transport
+        self.frames: list[bytes] = []
+
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        self.frames.append(request.encode())
+        return self._transport.exchange(request, pid=pid)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What one write sent to tgtd, and what it told SQLite."""
+
+    frames: tuple[bytes, ...]
+    statements: tuple[str, ...]
+
+
+class Core:
+    """The service without HTTP on a tgtd of somebody else's, with what it does laid open."""
+
+    def __init__(self, root: Path, tgtd: Tgtd) -> None:
+        state = root / "core"
+        (state / "run").mkdir(parents=True)
+        transport = SocketTransport(tgtd.socket_path, timeout=30)
+        machine = Machine(state)
+        self.recorder = Recorder(transport)
+        self.store = SqliteStore(state / "state.db")
+        backend = TgtdBackend(self.recorder, AttachedTgtd(transport), machine)
+        self.reconciler = Reconciler(backend, FileNotes(state / "run"))
+        self.service = Service(self.store, self.reconciler, machine, threading.Lock())
+
+    def traced(self, write: Callable[[], object]) -> Traces:
+        self.recorder.frames.clear()
+        statements: list[str] = []
+        connection = self.store._connection
+        connection.set_trace_callback(statements.append)
+        write()
+        connection.set_trace_callback(None)
+        return Traces(tuple(self.recorder.frames), tuple(statements))
+
+
+class RawStore:
+    """A state file of the same make, that only executes what it is told."""
+
+    def __init__(self, path: Path) -> None:
+        SqliteStore(path).close()
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        for name, value in PRAGMAS.items():
+            self._connection.execute(f"PRAGMA {name} = {value}")
+
+    def execute(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._connection.execute(statement)
+
+
+def exchange(path: str, frames: Sequence[bytes]) -> None:
+    """Send each frame on a connection of its own, as tgtd wants it, and take in the answer."""
+    for frame in frames:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(frame)
+            answer = connection.recv(1 << 16)
+            size = int.from_bytes(answer[4:8], "little")
+            while len(answer) < size:
+                answer += connection.recv(1 << 20)
+
+
+@contextmanager
+def running(root: Path) -> Iterator[Tgtd]:
+    """A tgtd with one I/O thread a LUN, in a folder of its own."""
+    folder = root / "raw"
+    folder.mkdir()
+    daemon = Tgtd(folder)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.kill()

@@ -1,0 +1,184 @@
+"""The same requests at 1, 100, 1,000 and 10,000 targets, on services that live side by side."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+from tests.bench.client import Client
+from tests.bench.figure import Figure, at_most, median, p99, side_by_side
+from tests.bench.grown import grown, path_of, target_name
+from tests.bench.writes import CROWD, throughput
+from tests.world import StorLever, folder, image, wait_until
+
+FOREIGN = "iqn.2026-01.bench.foreign:theirs"
+SECRET = "twelve chars"
+
+Call = Callable[[int], object]
+
+
+def figures(quick: bool) -> Iterator[Figure]:
+    counts = (1, 1_000, 10_000) if quick else (1, 100, 1_000, 10_000)
+    with folder() as root, ExitStack() as stack:
+        services = {count: _started(stack, root, count) for count in counts}
+        works: dict[str, Call] = {}
+        for count, storlever in services.items():
+            client = stack.enter_context(Client(storlever.port))
+            spare = image(storlever.root / "spare.img", 1)
+            for what, call in _calls(client, count, spare).items():
+                works[f"{what} at {count}"] = call
+        calls = 100 if quick else 300
+        samples = side_by_side(works, calls)
+        most = counts[-1]
+        for what in dict.fromkeys(name.rpartition(" at ")[0] for name in samples):
+            alone = samples[f"{what} at 1"]
+            for count in counts[1:]:
+                ratio = median(samples[f"{what} at {count}"]) / median(alone)
+                limit = 1.3 if count == most else None
+                yield at_most(f"{what} at {count:,} targets / at 1", ratio, limit, calls)
+            tail = p99(samples[f"{what} at {most}"]) / p99(alone)
+            yield at_most(f"{what} at {most:,} targets / at 1, p99", tail, None, calls)
+        yield from _crowds(services[1_000], services[most])
+        yield from _memory(services[most])
+        yield from _during_passes(services[most], 3 if quick else 10)
+
+
+def _started(stack: ExitStack, root: Path, count: int) -> StorLever:
+    storlever = grown(root / str(count), count, log_format="json")
+    stack.callback(storlever.close)
+    return storlever.start(patience=120)
+
+
+def _calls(client: Client, count: int, spare: Path) -> dict[str, Call]:
+    """By turns, so each finds what the one before it left; a target's turn comes by number."""
+
+    def place(number: int) -> str:
+        return path_of(number % count)
+
+    def user(number: int) -> str:
+        return f"u{number}"
+
+    new = "/target_list/iqn.2026-01.bench.new:{}".format
+    return {
+        "GET target": lambda n: client.api("GET", place(n)),
+        "GET lun": lambda n: client.api("GET", f"{place(n)}/lun_list/1"),
+        "GET conf": lambda _: client.api("GET", "/conf"),
+        "PUT target": lambda n: client.api(
+            "PUT", place(n), {"initiator_addr_list": [f"10.0.{n // 250}.{n % 250}"]}
+        ),
+        "PUT lun": lambda n: client.api(
+            "PUT", f"{place(n)}/lun_list/1", {"readonly": n // count % 2 == 0}
+        ),
+        "POST user": lambda n: client.api(
+            "POST", f"{place(n)}/incominguser_list", {"username": user(n), "password": SECRET}
+        ),
+        "GET user": lambda n: client.api("GET", f"{place(n)}/incominguser_list/{user(n)}"),
+        "PUT user": lambda n: client.api(
+            "PUT", f"{place(n)}/incominguser_list/{user(n)}", {"password": f"{SECRET}!"}
+        ),
+        "DELETE user": lambda n: client.api("DELETE", f"{place(n)}/incominguser_list/{user(n)}"),
+        "POST lun": lambda n: client.api(
+            "POST", f"{place(n)}/lun_list", {"lun": 2, "path": str(spare)}
+        ),
+        "DELETE lun": lambda n: client.api("DELETE", f"{place(n)}/lun_list/2"),
+        "POST target": lambda n: client.api(
+            "POST", "/target_list", {"iqn": new(n).rpartition("/")[2]}
+        ),
+        "DELETE target": lambda n: client.api("DELETE", new(n)),
+    }
+
+
+def _crowds(some: StorLever, many: StorLever) -> Iterator[Figure]:
+    """Sixteen writers get as much done."""
+    seconds, few, most = 1.5, 0.0, 0.0
+    for _ in range(3):
+        few += throughput(some, CROWD, seconds)
+        most += throughput(many, CROWD, seconds)
+    name = f"PUT lun, {CROWD} clients, time a write at 10,000 targets / at 1,000"
+    yield at_most(name, few / most, None, round(most * seconds))
+
+
+def _memory(storlever: StorLever) -> Iterator[Figure]:
+    assert storlever.process is not None
+    status = Path(f"/proc/{storlever.process.pid}/status").read_text()
+    resident = int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    yield at_most("resident memory at 10,000 targets", resident, 250, 1, "MB")
+
+
+def _during_passes(storlever: StorLever, passes: int) -> Iterator[Figure]:
+    """A target of somebody else's that comes or goes makes the next glance ask for a full pass.
+
+    One with nothing to do is not logged, so each has one thing to do: to put back an access list.
+    """
+    idle, busy = _Reader(storlever), _Reader(storlever)
+    idle.run(lambda: time.sleep(4))
+    busy.run(lambda: _provoke(storlever, passes))
+    windows = _windows(storlever, passes)
+    during = [
+        spent
+        for started, spent in busy.calls
+        if any(first - spent <= started <= last for first, last in windows)
+    ]
+    calm = [spent for _, spent in idle.calls]
+    seconds = median([last - first for first, last in windows])
+    yield at_most("full pass at 10,000 targets", seconds, 2, len(windows), "s")
+    yield at_most("GET target during it / idle, p99", p99(during) / p99(calm), 3, len(during))
+    yield at_most("GET target during it / idle", median(during) / median(calm), None, len(during))
+
+
+class _Reader:
+    """GETs a target again and again; `calls`: when each began (Unix time), how long it took."""
+
+    def __init__(self, storlever: StorLever) -> None:
+        self._port = storlever.port
+        self.calls: list[tuple[float, float]] = []
+
+    def run(self, what: Callable[[], object]) -> None:
+        """While `what` goes on."""
+        thread = threading.Thread(target=what)
+        thread.start()
+        with Client(self._port) as client:
+            while thread.is_alive():
+                began, started = time.time(), time.perf_counter()
+                client.api("GET", path_of(7))
+                self.calls.append((began, time.perf_counter() - started))
+        thread.join()
+
+
+def _provoke(storlever: StorLever, passes: int) -> None:
+    for number in range(passes):
+        made = number % 2 == 0
+        # One that no request has touched yet.
+        tid = _tid(storlever, target_name(9_000 + number))
+        storlever.admin("unbind", "target", "--tid", tid, "-I", "ALL")
+        op, name = ("new", ["-T", FOREIGN]) if made else ("delete", [])
+        storlever.admin(op, "target", "--tid", "32000", *name)
+        wait_until(lambda: (FOREIGN in _foreign(storlever)) is made, 30)  # noqa: B023
+
+
+def _tid(storlever: StorLever, name: str) -> str:
+    shown = storlever.admin("show", "lld")
+    found = re.search(rf"Target (\d+): {re.escape(name)}$", shown, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def _foreign(storlever: StorLever) -> list[str]:
+    names: list[str] = storlever.http.get("/readyz").json()["foreign"]
+    return names
+
+
+def _windows(storlever: StorLever, passes: int) -> list[tuple[float, float]]:
+    """First and last moment (Unix time) of the last passes that the log tells of."""
+    lines = [
+        json.loads(line) for line in storlever.log.read_text().splitlines() if '"pass"' in line
+    ]
+    found = []
+    for line in lines[-passes:]:
+        last = datetime.fromisoformat(line["timestamp"]).timestamp()
+        found.append((last - line["seconds"], last))
+    return found

@@ -1,0 +1,121 @@
+"""Hundreds of connections that keep a server waiting, each in the same way."""
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.torture.onthewire import announced, chunked, get, head, HOST
+
+PAUSE = 0.3
+"""Seconds between two pieces of what dribbles."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What each sends when it comes, what it sends again and again then, whether it takes what it
+    is told, and whether it says that nothing more will come."""
+
+    first: bytes = b""
+    dribble: bytes = b""
+    reads: bool = True
+    ends: bool = False
+
+
+ALMOST = (1 << 20) - 1
+MANNERS: dict[str, dict[str, Manner]] = {
+    "bring little": {
+        "nothing": Manner(),
+        "half a header": Manner(b"GET /healthz HTTP/1.1\r\nHost:"),
+        "a header without end": Manner(get()[:-2], b"X: y\r\n"),
+        "a second request in the first one's wake": Manner(get() + get()[:-2], b"X: y\r\n"),
+        "half a request and an end": Manner(get()[:-2], ends=True),
+        "a whole request and an end": Manner(get(), ends=True),
+    },
+    "bring bodies": {
+        "all but the last byte": Manner(announced(ALMOST + 1) + b" " * ALMOST),
+        "a byte now and then": Manner(announced(ALMOST), b" "),
+        "chunks without end": Manner(chunked(b""), b"1\r\nx\r\n"),
+        "nothing after a promise": Manner(announced(ALMOST, b"Expect: 100-continue")),
+        "what was refused already": Manner(announced(10 << 30), b" " * 1000),
+    },
+    "take no answers": {
+        "long files": Manner(get(b"/docs/assets/swagger-ui-bundle.js") * 8, reads=False),
+        "documents": Manner(get(b"/openapi.json") * 200, reads=False),
+        "errors": Manner(head(b"GET /" + b"x" * 9000 + b" HTTP/1.1", HOST) * 800, reads=False),
+    },
+}
+
+
+class Crowd:
+    """`size` connections of one manner; `peers` are their ports."""
+
+    def __init__(self, port: int, manner: Manner, size: int) -> None:
+        self._manner = manner
+        self._left: dict[socket.socket, memoryview] = {}
+        for _ in range(size):
+            connection = socket.create_connection(("127.0.0.1", port), 10)
+            connection.setblocking(False)
+            self._left[connection] = memoryview(manner.first)
+        self.peers = {connection.getsockname()[1] for connection in self._left}
+
+    def run(self, stop: threading.Event) -> None:
+        """Whether a connection is closed by the other side is not ours to see: we may not read."""
+        with selectors.DefaultSelector() as ready:
+            for connection in self._left:
+                ready.register(connection, self._interest())
+            while not stop.wait(PAUSE):
+                for key, events in ready.select(0):
+                    assert isinstance(key.fileobj, socket.socket)
+                    if not self._served(key.fileobj, events):
+                        ready.unregister(key.fileobj)
+
+    def close(self) -> None:
+        for connection in self._left:
+            connection.close()
+
+    def _interest(self) -> int:
+        reading = selectors.EVENT_READ if self._manner.reads else 0
+        return reading | selectors.EVENT_WRITE
+
+    def _served(self, connection: socket.socket, events: int) -> bool:
+        """Whether there is more to be done with it."""
+        try:
+            if events & selectors.EVENT_READ and not connection.recv(1 << 20):
+                return False
+            if events & selectors.EVENT_WRITE:
+                self._send(connection)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _send(self, connection: socket.socket) -> None:
+        left = self._left[connection]
+        if left:
+            self._left[connection] = left[connection.send(left) :]
+            if not self._left[connection] and self._manner.ends:
+                connection.shutdown(socket.SHUT_WR)
+        elif self._manner.dribble:
+            connection.send(self._manner.dribble)
+
+
+@contextlib.contextmanager
+def crowds(port: int, manners: dict[str, Manner], size: int) -> Iterator[set[int]]:
+    """A crowd of each; yields the ports of all."""
+    gathered = [Crowd(port, manner, size) for manner in manners.values()]
+    stop = threading.Event()
+    threads = [threading.Thread(target=crowd.run, args=(stop,)) for crowd in gathered]
+    for thread in threads:
+        thread.start()
+    try:
+        yield set().union(*(crowd.peers for crowd in gathered))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for crowd in gathered:
+            crowd.close()

@@ -1,0 +1,128 @@
+"""Asks a running service whatever its own OpenAPI document allows, and what it forbids, and holds
+each answer against that document (schemathesis does both)."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, HookContext, Response
+from schemathesis.core.failures import Failure
+from schemathesis.engine import StopReason, events, from_schema
+from schemathesis.engine.recorder import ScenarioRecorder
+from schemathesis.hooks import unregister
+from schemathesis.openapi.checks import RejectedPositiveData
+
+from tests.torture.rig import Torture
+
+SAYS_LESS = {"initiator_addr_list", "path", "bs_type", "write_cache", "readonly", "direct_map"}
+"""Fields whose rules a schema cannot say: which networks tgtd tells apart, what is behind a path
+and what fits it. A request may be refused for these although it is sound by the document."""
+
+
+@dataclass
+class Examiner:
+    """`files`: where every path of a request is made to lead; `known`: names that are likely to be
+    there, by parameter or field, and how likely one is to be asked for."""
+
+    url: str
+    torture: Torture
+    files: list[Path]
+    known: dict[str, tuple[float, list[str]]]
+    statuses: Counter[int] = field(default_factory=Counter)
+    operations: set[str] = field(default_factory=set)
+    excused: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def examine(self) -> None:
+        """All phases: the document's own examples, every edge of every field, `runs` random requests
+        an operation, and operations in a row that lead from one to the other."""
+        with self._hooks():
+            document = schemathesis.openapi.from_url(f"{self.url}/openapi.json", config=self._config())
+            for event in from_schema(document).execute():
+                self._note(event)
+
+    def _config(self) -> schemathesis.Config:
+        words = {name.replace(".", "-"): values for name, (_, values) in self.known.items()}
+        return schemathesis.Config.from_dict(
+            {
+                "seed": self.torture.seed,
+                "base-url": self.url,
+                "continue-on-failure": True,
+                "generation": {"max-examples": self.torture.runs, "database": "none"},
+                "checks": {"ignored_auth": {"enabled": False}},
+                "dictionaries": {name: {"values": values} for name, values in words.items()},
+                "parameters": {
+                    name: {"dictionary": name.replace(".", "-"), "probability": often}
+                    for name, (often, _) in self.known.items()
+                },
+            }
+        )
+
+    @contextmanager
+    def _hooks(self) -> Iterator[None]:
+        """Schemathesis knows its hooks by their names."""
+
+        def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> None:
+            self._lead_home(case.body)
+
+        def filter_failure(
+            _context: HookContext, failure: Failure, _case: Case, response: Response
+        ) -> bool:
+            return not self._is_excused(failure, response)
+
+        schemathesis.hook(before_call)
+        schemathesis.hook(filter_failure)
+        try:
+            yield
+        finally:
+            unregister(before_call)
+            unregister(filter_failure)
+
+    def _lead_home(self, body: Any) -> None:
+        """Nothing of this machine but our files is ever asked to be served."""
+        path = body.get("path") if isinstance(body, dict) else None
+        if isinstance(path, str) and path.startswith("/") and ".." not in path:
+            body["path"] = str(self.files[len(path) % len(self.files)])
+
+    def _is_excused(self, failure: Failure, response: Response) -> bool:
+        if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
+            return False
+        excused = {fault["field"] for fault in response.json()["errors"]} <= SAYS_LESS
+        self.excused += excused
+        return excused
+
+    def _note(self, event: events.EngineEvent) -> None:
+        match event:
+            case events.ScenarioFinished():
+                self._note_scenario(event.recorder)
+            case events.PhaseFinished():
+                self.torture.note("phase", name=event.phase.name, status=event.status)
+            case events.NonFatalError():
+                self._fail(f"{event.label}: {event.info.title}: {event.value}")
+            case events.FatalError():
+                raise event.exception
+            case events.EngineFinished():
+                assert event.stop_reason is StopReason.COMPLETED
+
+    def _note_scenario(self, scenario: ScenarioRecorder) -> None:
+        for node in scenario.cases.values():
+            self.operations.add(node.value.operation.label)
+        for interaction in scenario.interactions.values():
+            if interaction.response is None:
+                self._fail(f"no answer to {interaction.request.method} {interaction.request.uri}")
+            else:
+                self.statuses[interaction.response.status_code] += 1
+        for checks in scenario.checks.values():
+            for check in checks:
+                if check.failure_info is not None:
+                    found = check.failure_info
+                    self._fail(f"{check.name}: {found.failure.message}\n{found.code_sample}")
+
+    def _fail(self, what: str) -> None:
+        self.torture.note("failure", what=what)
+        self.failures.append(what)

@@ -1,0 +1,88 @@
+"""A tgtd that answers what a real one once said, more or less."""
+
+import random
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+from storlever.inventory import Inventory
+from storlever.notes import MemoryNotes
+from storlever.reconciler import Reconciler
+from storlever.tgtd.backend import Peer, TgtdBackend
+from storlever.tgtd.process import AttachedTgtd
+from storlever.tgtd.show import target_ids
+from storlever.tgtd.transport import SocketTransport
+from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from tests.initiator import Initiator
+from tests.torture.garbled import Garbler
+from tests.world import NOTHING_PRIVATE, Tgtd, image
+
+BUSY = {TgtError.LUN_ACTIVE, TgtError.TARGET_ACTIVE}
+OPEN = "iqn.2026-01.foreign:open"
+INITIATORS = (
+    "iqn.2026-01.test:plain",
+    f"x\n    ACL information:\n        ALL\nTarget 77: {OPEN}\n",
+    "x\n        IP Address: \nSession: 7\n    Connection: 0\n        Initiator: y",
+)
+
+PEER = Peer(1, 1)
+
+Answers = Mapping[Mode, Sequence[bytes]]
+"""What a tgtd showed, by what it was asked to show."""
+
+
+def recorded(tgtd: Tgtd, desired: Inventory) -> Answers:
+    """Of a tgtd that has what is desired, and a target besides that gets session after session."""
+    transport = SocketTransport(tgtd.socket_path)
+    backend = TgtdBackend(transport, AttachedTgtd(transport), NOTHING_PRIVATE)
+    Reconciler(backend, MemoryNotes()).full_pass(desired)
+    tgtd.admin("new", "target", "--tid", "77", "-T", OPEN)
+    tgtd.admin("bind", "target", "--tid", "77", "-I", "ALL")
+    path = str(image(tgtd.root / "open.img", 1))
+    tgtd.admin("new", "logicalunit", "--tid", "77", "--lun", "1", "--backing-store", path)
+    said: dict[Mode, list[bytes]] = {}
+    with ExitStack() as stack:
+        for name in INITIATORS:
+            stack.enter_context(Initiator(tgtd.portal, OPEN, name=name))
+            for request in _shows(transport):
+                text = transport.exchange(request).text
+                said.setdefault(request.mode, []).append(text.encode() + b"\0")
+    return said
+
+
+def _shows(transport: SocketTransport) -> Iterator[Request]:
+    yield from (Request(mode, Op.SHOW) for mode in (Mode.DRIVER, Mode.SYSTEM, Mode.ACCOUNT))
+    yield Request(Mode.TARGET, Op.SHOW, tid=EVERY)
+    for tid in target_ids(transport.exchange(Request(Mode.DRIVER, Op.SHOW)).text).values():
+        yield Request(Mode.CONNECTION, Op.SHOW, tid=tid)
+
+
+class Mimic:
+    """A Transport and a Daemon. It shows what it likes, spoilt or not, and takes most changes."""
+
+    def __init__(self, chance: random.Random, answers: Answers) -> None:
+        self._chance = chance
+        self._answers = answers
+        every = [answer for some in answers.values() for answer in some]
+        self._garbler = Garbler(chance, every)
+        self.answers = 0
+        """How many it gave, besides those to changes."""
+
+    def ensure(self) -> Peer:
+        return PEER
+
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        assert pid in (None, PEER.pid)
+        request.encode()
+        if request.op is not Op.SHOW:
+            return Reply(self._refusal() if self._chance.random() < 0.1 else 0)
+        self.answers += 1
+        error = self._refusal() if self._chance.random() < 0.02 else 0
+        answer = self._chance.choice(self._answers[request.mode])
+        if self._chance.random() < 0.6:
+            answer = self._garbler.garbled(answer)
+        return decode_reply(struct.pack("=II", error, 8 + len(answer)), answer)
+
+    def _refusal(self) -> int:
+        """Not one that is waited for: that costs two seconds."""
+        return self._chance.choice([number for number in range(30) if number not in BUSY])

@@ -1,0 +1,59 @@
+"""The service does what its OpenAPI document says: nothing that the document allows or forbids
+gets an answer that is not in it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from storlever.web.san import PREFIX
+from tests.torture.examiner import Examiner
+from tests.torture.rig import Torture, runs
+from tests.world import StorLever, folder, image
+
+TARGETS = [f"iqn.2026-01.test:{number}" for number in range(4)]
+USERS = ["ann", "bob", "eve"]
+LUNS = ["1", "2", "3"]
+
+
+@pytest.fixture
+def furnished(storlever: StorLever) -> StorLever:
+    """So that requests find something: targets with a user each way and a LUN."""
+    for number, name in enumerate(TARGETS):
+        target = storlever.add_target(name)
+        storlever.add_lun(target, 1, image(storlever.root / f"{number}.img", 1))
+        for direction, user in (("incoming", "ann"), ("outgoing", "bob")):
+            body = {"username": user, "password": "the same everywhere"}
+            storlever.api("POST", f"{target}/{direction}user_list", body, expect=201)
+    return storlever
+
+
+@runs(push=50, release=2000)
+def test_no_answer_is_at_odds_with_the_openapi_document(
+    furnished: StorLever, torture: Torture
+) -> None:
+    daemon = furnished.tgtd_pid()
+    examiner = Examiner(
+        url=f"http://127.0.0.1:{furnished.port}",
+        torture=torture,
+        files=[image(furnished.root / f"free{number}.img", 1) for number in range(8)],
+        known={
+            "path.iqn": (0.8, TARGETS),
+            "path.user": (0.7, USERS),
+            "path.lun": (0.7, LUNS),
+            "body.iqn": (0.5, TARGETS),
+            "body.username": (0.5, USERS),
+            "body.initiator_addr_list[*]": (0.9, ["10.0.0.1", "10.1.0.0/16", "ALL", "fd00::/8"]),
+        },
+    )
+    examiner.examine()
+    torture.figure(
+        operations=len(examiner.operations),
+        requests=examiner.statuses.total(),
+        accepted=examiner.statuses[200] + examiner.statuses[201],
+        excused=examiner.excused,
+        failures=len(examiner.failures),
+    )
+    assert not examiner.failures, "\n\n".join(examiner.failures[:10])
+    assert len(examiner.operations) == 24
+    assert furnished.tgtd_pid() == daemon
+    assert "Traceback" not in furnished.log.read_text()
