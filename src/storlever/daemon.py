@@ -40,6 +40,9 @@ from storlever.web.san import PREFIX
 log = structlog.get_logger(__name__)
 
 STATE_FILE = "state.db"
+UNSENT = 128 * 1024
+"""Bytes of answers that the kernel holds for a client that does not take them. It would hold
+megabytes, for each of as many clients as there are."""
 GRACE = 5
 """Seconds that requests under way get when the service stops."""
 
@@ -200,6 +203,7 @@ def _tcp(where: Endpoint) -> socket.socket:
     # asyncio sets TCP_NODELAY only where the protocol is given; without it a GET takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)  # of what it accepts, too
     try:
         listener.bind(address)
         listener.listen(128)

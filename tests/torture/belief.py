@@ -3,7 +3,6 @@
 Written from the documentation of the API, not from the service: nothing of `inventory` is used.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,9 +39,6 @@ class Belief:
     targets: dict[str, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     discovery: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(WAYS))
-
-    def snapshot(self) -> object:
-        return copy.deepcopy((self.targets, self.secrets, self.discovery))
 
     # -- targets
 

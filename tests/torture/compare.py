@@ -10,6 +10,11 @@ from tests.torture.printed import Printed, expected, found
 from tests.torture.worlds import TwinWorld, World
 
 
+def in_tgtd(belief: Belief) -> object:
+    """What a request cannot change while tgtd is not there."""
+    return expected(belief), dict(belief.secrets), dict(belief.discovery)
+
+
 def require_same(world: World, belief: Belief) -> None:
     _require_api(world.service, belief, world.sessions())
     printed = world.printed()

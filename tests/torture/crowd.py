@@ -4,10 +4,10 @@ import contextlib
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.torture.onthewire import announced, chunked, get, head, HOST
+from tests.torture.onthewire import announced, chunked, get
 
 PAUSE = 0.3
 """Seconds between two pieces of what dribbles."""
@@ -16,12 +16,13 @@ PAUSE = 0.3
 @dataclass(frozen=True)
 class Manner:
     """What each sends when it comes, what it sends again and again then, whether it takes what it
-    is told, and whether it says that nothing more will come."""
+    is told, whether it says that nothing more will come; and how many there are."""
 
     first: bytes = b""
     dribble: bytes = b""
     reads: bool = True
     ends: bool = False
+    size: int = 100
 
 
 ALMOST = (1 << 20) - 1
@@ -43,22 +44,18 @@ MANNERS: dict[str, dict[str, Manner]] = {
     },
     "take no answers": {
         "long files": Manner(get(b"/docs/assets/swagger-ui-bundle.js") * 8, reads=False),
-        "documents": Manner(get(b"/openapi.json") * 200, reads=False),
-        "errors": Manner(head(b"GET /" + b"x" * 9000 + b" HTTP/1.1", HOST) * 800, reads=False),
+        "documents": Manner(get(b"/openapi.json") * 40, reads=False),
+        "errors": Manner(get(b"/" + b"x" * 9000) * 100, reads=False, size=20),
     },
 }
 
 
 class Crowd:
-    """`size` connections of one manner; `peers` are their ports."""
+    """Connections of one manner; `peers` are their ports."""
 
-    def __init__(self, port: int, manner: Manner, size: int) -> None:
+    def __init__(self, port: int, manner: Manner) -> None:
         self._manner = manner
-        self._left: dict[socket.socket, memoryview] = {}
-        for _ in range(size):
-            connection = socket.create_connection(("127.0.0.1", port), 10)
-            connection.setblocking(False)
-            self._left[connection] = memoryview(manner.first)
+        self._left = {self._come(port): memoryview(manner.first) for _ in range(manner.size)}
         self.peers = {connection.getsockname()[1] for connection in self._left}
 
     def run(self, stop: threading.Event) -> None:
@@ -75,6 +72,15 @@ class Crowd:
     def close(self) -> None:
         for connection in self._left:
             connection.close()
+
+    def _come(self, port: int) -> socket.socket:
+        connection = socket.socket()
+        if not self._manner.reads:  # nor does much of an answer find room on its way
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", port))
+        connection.setblocking(False)
+        return connection
 
     def _interest(self) -> int:
         reading = selectors.EVENT_READ if self._manner.reads else 0
@@ -104,9 +110,9 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowds(port: int, manners: dict[str, Manner], size: int) -> Iterator[set[int]]:
+def crowds(port: int, manners: Iterable[Manner]) -> Iterator[set[int]]:
     """A crowd of each; yields the ports of all."""
-    gathered = [Crowd(port, manner, size) for manner in manners.values()]
+    gathered = [Crowd(port, manner) for manner in manners]
     stop = threading.Event()
     threads = [threading.Thread(target=crowd.run, args=(stop,)) for crowd in gathered]
     for thread in threads:

@@ -49,11 +49,12 @@ class Disk:
         subprocess.run(["mount", *how, self.place], check=True)
 
     def unmount(self) -> None:
-        subprocess.run(["umount", self.place], check=True)
+        """Once nobody uses it: a process that was killed may still be letting go."""
+        wait_until(lambda: not run_quietly("umount", self.place))
 
     def check(self) -> None:
         """Repair an ext4 that is not mounted."""
-        assert subprocess.run(["fsck.ext4", "-p", self.image], check=False).returncode in (0, 1)
+        assert run_quietly("fsck.ext4", "-p", self.image) in (0, 1)
 
     # -- mishaps
 
@@ -84,6 +85,10 @@ class Disk:
         Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
 
 
+def run_quietly(*command: str | Path) -> int:
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
 @contextmanager
 def mounted(root: Path, kind: str) -> Iterator[Disk]:
     """A new one, as small as can be; nothing of it is left at the end, whoever still uses it.
@@ -99,8 +104,7 @@ def mounted(root: Path, kind: str) -> Iterator[Disk]:
     try:
         yield disk
     finally:
-        if os.path.ismount(disk.place):
-            subprocess.run(["umount", "--lazy", disk.place], check=True)
+        run_quietly("umount", "--lazy", disk.place)
 
 
 @contextmanager

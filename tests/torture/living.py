@@ -19,7 +19,7 @@ from storlever.inventory import Direction
 from storlever.model import Account, BackingType, DeviceType
 from storlever.service import Service
 from tests.torture.belief import INCOMING, OUTGOING, WAYS, Belief, Others
-from tests.torture.compare import require_same
+from tests.torture.compare import in_tgtd, require_same
 from tests.torture.lunbelief import FITTING, Shelf
 from tests.torture.moves import Move
 from tests.torture.stranger import USER, Deed, Stranger
@@ -141,7 +141,7 @@ class Living(RuleBasedStateMachine):
     # -- requests
 
     def ask(self, move: Move, call: Callable[[Service], object]) -> None:
-        before, sessions = self.belief.snapshot(), self.world.sessions()
+        before, sessions = in_tgtd(self.belief), self.world.sessions()
         try:
             call(self.world.service)
         except StorLeverError as error:
@@ -153,7 +153,7 @@ class Living(RuleBasedStateMachine):
             self.figures["done"] += 1
             assert not move.refusals, move.refusals
             move.done()
-            assert self.world.alive or self.belief.snapshot() == before
+            assert self.world.alive or in_tgtd(self.belief) == before
         self.require_sessions(sessions, move.closes)
 
     def require_right(self, error: StorLeverError, move: Move) -> None:

@@ -10,10 +10,6 @@ from tests.torture.rig import Torture, runs
 from tests.torture.siege import Siege
 from tests.world import StorLever, folder
 
-CROWD = 100
-"""Connections of each manner, at a time."""
-
-
 @pytest.fixture(scope="module")
 def siege() -> Iterator[Siege]:
     """One service for all attacks: what one of them leaves behind counts against the next."""
@@ -32,6 +28,6 @@ def test_crowds_that_keep_the_service_waiting_are_gone_soon(
 ) -> None:
     longest = 0.0
     for _ in range(torture.runs):
-        with siege.attack(), crowds(siege.port, MANNERS[what], CROWD) as peers:
+        with siege.attack(), crowds(siege.port, MANNERS[what].values()) as peers:
             longest = max(longest, siege.wait_until_gone(peers))
         siege.report(torture, connections=len(peers), longest=f"{longest:.1f} s")

@@ -99,9 +99,9 @@ def attached(root: Path) -> Iterator[StorLever]:
         daemon.kill()
 
 
-def end(storlever: StorLever, torture: Torture) -> str:
+def end(storlever: StorLever, *, gently: bool) -> str:
     """Kill it, or stop it where that leaves tgtd alone."""
-    if storlever.settings["tgtd"] == "attach" and torture.chance.random() < 0.5:
+    if gently and storlever.settings["tgtd"] == "attach":
         assert storlever.stop() == 0
         return "stopped"
     storlever.kill()
@@ -123,7 +123,7 @@ def test_no_host_notices_what_is_done_around_it(
             while time.monotonic() < over:
                 with writers.writing():
                     time.sleep(torture.chance.uniform(0.5, 4))
-                    how = end(storlever, torture)
+                    how = end(storlever, gently=ended.total() % 2 == 0)
                 ended[how] += 1
                 torture.note(how, answered=writers.answered)
                 storlever.start()
