@@ -49,7 +49,7 @@ class Store(Protocol):
 
     def commit(self, edit: Edit) -> None:
         """Make the edit durable before returning. Raises StateFailed; whatever is raised, nothing
-        changed."""
+        changed, unless its code is `state-doubtful`: then a restart may find the edit made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +387,7 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
         old.backing_type is not new.backing_type
         or old.device_type is not new.device_type
         or (old.readonly and not new.readonly)
+        or (new.readonly and not old.readonly and new.device_type is DeviceType.CD)  # a blank one?
         or (old.shared and not new.shared)
         or (new.online and not old.online)
     )

@@ -24,7 +24,7 @@ from tests.torture.host import Login
 from tests.world import Tgtd, folder
 
 MEGABYTES = 256
-SLICE = 0.25
+SLICE = 0.15
 """Seconds, about."""
 STRIDE = 40503 * 4096
 """From one block of 4 KiB to the next: all over the file, and around it before one comes again."""
@@ -177,7 +177,7 @@ def _cell(ratios: Sequence[float]) -> str:
     """The median, and the quartiles around it."""
     ranked = sorted(ratios)
     low, high = ranked[len(ranked) // 4], ranked[len(ranked) * 3 // 4]
-    return f"{median(ranked):.2f} ({low:.2f}–{high:.2f})"
+    return f"{median(ranked):.2f} ({low:.2f}-{high:.2f})"
 
 
 def table(ratios: Ratios, setups: Iterable[Setup]) -> Iterator[str]:

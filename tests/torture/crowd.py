@@ -9,52 +9,54 @@ from dataclasses import dataclass
 
 from tests.torture.onthewire import announced, chunked, get
 
-PAUSE = 0.3
-"""Seconds between two pieces of what dribbles."""
-
 
 @dataclass(frozen=True)
 class Manner:
-    """What each sends when it comes, what it sends again and again then, whether it takes what it
-    is told, whether it says that nothing more will come; and how many there are."""
+    """What each sends when it comes, what it sends again and again then, with a pause or without,
+    whether it takes what it is told, whether it says that nothing more will come; and how many
+    there are."""
 
     first: bytes = b""
-    dribble: bytes = b""
+    again: bytes = b""
+    pause: float = 0.3
     reads: bool = True
     ends: bool = False
     size: int = 100
 
 
 ALMOST = (1 << 20) - 1
+BUNDLE = b"/docs/assets/swagger-ui-bundle.js"
+MUCH = 1 << 18
+CHUNK = b"%x\r\n" % MUCH + b" " * MUCH + b"\r\n"
 MANNERS: dict[str, dict[str, Manner]] = {
-    "bring little": {
+    "bring no request, or take no answer": {
         "nothing": Manner(),
         "half a header": Manner(b"GET /healthz HTTP/1.1\r\nHost:"),
         "a header without end": Manner(get()[:-2], b"X: y\r\n"),
         "a second request in the first one's wake": Manner(get() + get()[:-2], b"X: y\r\n"),
         "half a request and an end": Manner(get()[:-2], ends=True),
         "a whole request and an end": Manner(get(), ends=True),
+        "long files": Manner(get(BUNDLE) * 8, reads=False, size=20),
+        "documents": Manner(get(b"/openapi.json") * 40, reads=False, size=20),
+        "errors": Manner(get(b"/" + b"x" * 9000) * 100, reads=False, size=5),
     },
     "bring bodies": {
         "all but the last byte": Manner(announced(ALMOST + 1) + b" " * ALMOST),
         "a byte now and then": Manner(announced(ALMOST), b" "),
         "chunks without end": Manner(chunked(b""), b"1\r\nx\r\n"),
         "nothing after a promise": Manner(announced(ALMOST, b"Expect: 100-continue")),
-        "what was refused already": Manner(announced(10 << 30), b" " * 1000),
-    },
-    "take no answers": {
-        "long files": Manner(get(b"/docs/assets/swagger-ui-bundle.js") * 8, reads=False),
-        "documents": Manner(get(b"/openapi.json") * 40, reads=False),
-        "errors": Manner(get(b"/" + b"x" * 9000) * 100, reads=False, size=20),
+        "10 GB": Manner(announced(10 << 30), b" " * MUCH, pause=0, size=1),
+        "10 GB in chunks": Manner(chunked(b""), CHUNK, pause=0, size=1),
     },
 }
 
 
 class Crowd:
-    """Connections of one manner; `peers` are their ports."""
+    """Connections of one manner. `peers`: their ports; `sent`: bytes, by all of them."""
 
     def __init__(self, port: int, manner: Manner) -> None:
         self._manner = manner
+        self.sent = 0
         self._left = {self._come(port): memoryview(manner.first) for _ in range(manner.size)}
         self.peers = {connection.getsockname()[1] for connection in self._left}
 
@@ -63,8 +65,8 @@ class Crowd:
         with selectors.DefaultSelector() as ready:
             for connection in self._left:
                 ready.register(connection, self._interest())
-            while not stop.wait(PAUSE):
-                for key, events in ready.select(0):
+            while not stop.wait(self._manner.pause):
+                for key, events in ready.select(0.1):
                     assert isinstance(key.fileobj, socket.socket)
                     if not self._served(key.fileobj, events):
                         ready.unregister(key.fileobj)
@@ -100,13 +102,13 @@ class Crowd:
         return True
 
     def _send(self, connection: socket.socket) -> None:
-        left = self._left[connection]
+        left = self._left[connection] or memoryview(self._manner.again)
         if left:
-            self._left[connection] = left[connection.send(left) :]
-            if not self._left[connection] and self._manner.ends:
+            count = connection.send(left)
+            self.sent += count
+            self._left[connection] = left[count:]
+            if count == len(left) and self._manner.ends:
                 connection.shutdown(socket.SHUT_WR)
-        elif self._manner.dribble:
-            connection.send(self._manner.dribble)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Asks a running service whatever its own OpenAPI document allows, and what it forbids, and holds
 each answer against that document (schemathesis does both)."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,10 +38,12 @@ class Examiner:
     failures: list[str] = field(default_factory=list)
 
     def examine(self) -> None:
-        """All phases: the document's own examples, every edge of every field, `runs` random requests
-        an operation, and operations in a row that lead from one to the other."""
+        """The document's own examples, every edge of every field, `runs` random requests an
+        operation, and operations in a row that lead from one to the other."""
         with self._hooks():
-            document = schemathesis.openapi.from_url(f"{self.url}/openapi.json", config=self._config())
+            document = schemathesis.openapi.from_url(
+                f"{self.url}/openapi.json", config=self._config()
+            )
             for event in from_schema(document).execute():
                 self._note(event)
 
@@ -67,11 +68,11 @@ class Examiner:
     def _hooks(self) -> Iterator[None]:
         """Schemathesis knows its hooks by their names."""
 
-        def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> None:
+        def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
             self._lead_home(case.body)
 
         def filter_failure(
-            _context: HookContext, failure: Failure, case: Case, response: Response
+            _context: HookContext, failure: Failure, case: Case[Any], response: Response
         ) -> bool:
             return not self._is_excused(failure, case, response)
 
@@ -89,7 +90,7 @@ class Examiner:
         if isinstance(path, str) and path.startswith("/") and ".." not in path:
             body["path"] = str(self.files[len(path) % len(self.files)])
 
-    def _is_excused(self, failure: Failure, case: Case, response: Response) -> bool:
+    def _is_excused(self, failure: Failure, case: Case[Any], response: Response) -> bool:
         if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
             return False
         refused = {fault["field"] for fault in response.json()["errors"]}
@@ -103,7 +104,6 @@ class Examiner:
                 self._note_scenario(event.recorder)
             case events.PhaseFinished():
                 self.torture.note("phase", name=event.phase.name, status=event.status)
-                print(event.phase.name, self.statuses.total())
             case events.NonFatalError():
                 self._fail(f"{event.label}: {event.info.title}: {event.value}")
             case events.FatalError():
@@ -130,7 +130,7 @@ class Examiner:
         self.failures.append(what)
 
 
-def _is_other_lun(case: Case) -> bool:
+def _is_other_lun(case: Case[Any]) -> bool:
     """Whether a body gives a LUN in a way that no schema can rule out: as 1.0, which is an integer
     to a schema; or another than its path does."""
     assert isinstance(case.body, dict)

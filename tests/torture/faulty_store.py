@@ -86,7 +86,8 @@ class Folder:
 
     def copied(self, place: Path) -> "Folder":
         """As a kill would leave it now."""
-        return Folder(Path(shutil.copytree(self.path, place)), self.known, self.doubtful)
+        copy = Path(shutil.copytree(self.path, place))
+        return Folder(copy, self.known, list(self.doubtful))
 
     def found(self) -> bool:
         """Whether what is there is what must be, rather than what may be."""

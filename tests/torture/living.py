@@ -103,6 +103,9 @@ class Living(RuleBasedStateMachine):
         self.killed = False
         self.settled = False
         """Whether the service has looked at this life of tgtd."""
+        self.overtaken = False
+        """Whether a request has brought its part into a tgtd in which nothing else of ours is yet:
+        what is not there then can be removed without it."""
         self.calm = False
         """Whether nothing but requests has come since all was seen to be well."""
 
@@ -133,8 +136,10 @@ class Living(RuleBasedStateMachine):
         assert self.world.alive is not self.killed
 
     def settle(self) -> int:
+        sessions = self.world.sessions()
         changes = self.world.settle()
-        self.settled = True
+        self.require_sessions(sessions)
+        self.settled, self.overtaken = True, False
         self.stranger.gone.clear()
         return changes
 
@@ -153,7 +158,8 @@ class Living(RuleBasedStateMachine):
             self.figures["done"] += 1
             assert not move.refusals, move.refusals
             move.done()
-            assert self.world.alive or in_tgtd(self.belief) == before
+            self.overtaken |= not self.settled
+            assert self.world.alive or self.overtaken or in_tgtd(self.belief) == before
         self.require_sessions(sessions, move.closes)
 
     def require_right(self, error: StorLeverError, move: Move) -> None:
@@ -167,7 +173,7 @@ class Living(RuleBasedStateMachine):
             said = {(kind, code) for kind, code in move.refusals if isinstance(error, kind)}
             assert error.code in {code for _, code in said}, (error, move.refusals)
 
-    def require_sessions(self, before: dict[str, list[int]], closes: str | None) -> None:
+    def require_sessions(self, before: dict[str, list[int]], closes: str | None = None) -> None:
         if self.world.alive:
             after = self.world.sessions()
             for name in before.keys() - {closes}:
@@ -340,8 +346,6 @@ class Living(RuleBasedStateMachine):
         self.stranger.do(deed)
         self.calm = False
         self.figures["meddled"] += 1
-        if not self.world.looks_before:
-            self.settle()
 
 
 def _typed(given: dict[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,12 @@ def exchange(port: int, request: bytes, seconds: float = 20) -> list[Answer]:
 
 
 def sent(connection: socket.socket, request: bytes) -> bytes:
-    """Send it and take what comes. A connection may be reset while much is still to be sent, and
-    an answer that was on its way is lost with it."""
+    """Send it and take what comes: an answer, and all after it if that is to be the last. A
+    connection may be reset while much is still to be sent, and the answer be lost with it."""
     came = bytearray()
     try:
         connection.sendall(request)
-        while not complete(bytes(came)):
+        while not _enough(came):
             piece = connection.recv(1 << 16)
             if not piece:
                 break
@@ -79,12 +79,12 @@ def sent(connection: socket.socket, request: bytes) -> bytes:
     return bytes(came)
 
 
-def complete(came: bytes) -> bool:
-    """Whether these bytes are one whole answer, or more."""
-    return bool(came) and next(parsed(came), None) is not None
+def _enough(came: bytearray) -> bool:
+    answer = next(parsed(bytes(came)), None)
+    return answer is not None and answer.headers.get("connection", "").lower() != "close"
 
 
-def parsed(came: bytes, method: str = "GET") -> Iterator[Answer]:
+def parsed(came: bytes) -> Iterator[Answer]:
     """The whole answers in it. Each has a Content-Length, as all of StorLever's do."""
     while b"\r\n\r\n" in came:
         top, _, rest = came.partition(b"\r\n\r\n")
@@ -95,7 +95,7 @@ def parsed(came: bytes, method: str = "GET") -> Iterator[Answer]:
         if status == 100:
             came = rest
             continue
-        length = 0 if method == "HEAD" else int(headers["content-length"])
+        length = int(headers["content-length"])
         if len(rest) < length:
             return
         yield Answer(status, headers, rest[:length])

@@ -192,7 +192,7 @@ def _with_access(name: str, target: Target) -> Iterator[Deed]:
     """Names of initiators are always bound as such here, and all else as addresses."""
     for entry in sorted({*ENTRIES, *target.acl}):
         op = Op.UNBIND if entry in target.acl else Op.BIND
-        key = "initiator-name" if entry.startswith("iqn.") else "initiator-address"
+        key = "initiator-name" if entry.startswith(("iqn.", "eui.")) else "initiator-address"
         request = unchecked(Mode.TARGET, op, (key, entry), tid=target.number)
         yield Deed(f"{op.name} {entry!r} of {name}", (request,))
 

@@ -3,6 +3,7 @@
 A failure prints the shortest run that leads to it; the same seed and n lead there again.
 """
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from storlever import reconciler
 from tests.torture.drawn import tape
 from tests.torture.living import DISKS, TAPES, Living
 from tests.torture.rig import Torture, runs
-from tests.torture.worlds import TwinWorld, World
-from tests.world import image
+from tests.torture.troubled import Troubled
+from tests.torture.worlds import RealWorld, TwinWorld, World
+from tests.world import Tgtd, image
 
-STEPS = {False: 50, True: 100}
+
+@pytest.fixture
+def release(pytestconfig: pytest.Config) -> bool:
+    """Whether a release is near: then runs have more steps."""
+    return bool(pytestconfig.option.release)
 
 
 def play(machine: type[Living], torture: Torture, steps: int) -> None:
@@ -43,17 +50,43 @@ def furnish(root: Path) -> None:
     (root / "small.img").write_bytes(b"x" * 100)
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.fixture
+def swift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at tgtd counts as cheap however busy this machine is: what happens must depend on
+    the seed alone."""
+    monkeypatch.setattr(reconciler, "CHEAP_LOOK", math.inf)
+
+
+@pytest.mark.usefixtures("quiet", "swift")
 @runs(push=200, release=5000)
-def test_belief_api_and_the_twin_stay_one(
-    root: Path, torture: Torture, pytestconfig: pytest.Config
-) -> None:
+def test_belief_api_and_the_twin_stay_one(root: Path, torture: Torture, release: bool) -> None:
+    """With faults at any request to tgtd and at any commit, and with sessions."""
     furnish(root)
 
-    class OnTheTwin(Living):
+    class OnTheTwin(Troubled):
         folder, figures = root, Counter[str]()
 
         def make(self) -> World:
             return TwinWorld(root)
 
-    play(OnTheTwin, torture, 50)
+    play(OnTheTwin, torture, steps=100 if release else 50)
+
+
+@pytest.mark.usefixtures("quiet", "swift")
+@runs(push=100, release=2000)
+def test_belief_api_and_tgtd_stay_one(root: Path, torture: Torture, release: bool) -> None:
+    furnish(root)
+    daemon = Tgtd(root)
+
+    class OnTgtd(Living):
+        folder, figures = root, Counter[str]()
+
+        def make(self) -> World:
+            daemon.kill()
+            daemon.start()
+            return RealWorld(daemon)
+
+    try:
+        play(OnTgtd, torture, steps=50 if release else 30)
+    finally:
+        daemon.kill()

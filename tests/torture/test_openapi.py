@@ -1,14 +1,11 @@
 """The service does what its OpenAPI document says: nothing that the document allows or forbids
 gets an answer that is not in it."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from storlever.web.san import PREFIX
 from tests.torture.examiner import Examiner
 from tests.torture.rig import Torture, runs
-from tests.world import StorLever, folder, image
+from tests.world import StorLever, image
 
 TARGETS = [f"iqn.2026-01.test:{number}" for number in range(4)]
 USERS = ["ann", "bob", "eve"]

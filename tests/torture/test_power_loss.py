@@ -101,7 +101,7 @@ class Outlet:
         )
         everybody = [*workers, synced, unsynced]
         with working(everybody):
-            time.sleep(self._torture.chance.uniform(0.03, 0.3))  # the random moment
+            time.sleep(self._torture.chance.uniform(0.03, 0.5))  # the random moment
             for worker in everybody:
                 worker.mark()
             self._disk.cut_power()

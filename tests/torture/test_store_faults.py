@@ -20,11 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.system.furnished import (
-    assert_furnished,
-    furnish,
-    seen_in_tgtd,
-)
+from tests.system.furnished import assert_furnished, furnish, seen_in_tgtd
 from tests.torture import facts
 from tests.torture.disks import in_memory
 from tests.torture.facts import Facts
@@ -39,7 +35,7 @@ NAME = "iqn.2026-01.test:faulty"
 TARGET = f"/target_list/{NAME}"
 CALLS_OF_A_START = 10
 RESTARTS = 0.03
-"""How many of the faults are followed by a restart."""
+"""How many of the faults are followed by a restart, besides those that need it."""
 
 
 # -- the store alone
@@ -97,7 +93,7 @@ ADD_USER: Request = ("POST", USERS, {"username": "joe", "password": "the first p
 REMOVE_USER: Request = ("DELETE", f"{USERS}/joe", None)
 CHANGE_PASSWORD: Request = ("PUT", f"{USERS}/joe", {"password": "another password"})
 CHANGE_IT_BACK: Request = ("PUT", f"{USERS}/joe", {"password": "the first password"})
-ADD_UNIT: Request = ("POST", UNITS, {"lun": 1, "path": "IMAGE"})
+ADD_UNIT: Request = ("POST", UNITS, {"lun": 1, "path": "unit.img"})
 REMOVE_UNIT: Request = ("DELETE", f"{UNITS}/1", None)
 NO_CACHE: Request = ("PUT", f"{UNITS}/1", {"write_cache": False})
 CACHE: Request = ("PUT", f"{UNITS}/1", {"write_cache": True})
@@ -219,7 +215,7 @@ class Ordeal:
     def _send(self, request: Request) -> httpx2.Response:
         method, path, body = request
         if body and "path" in body:
-            body = {**body, "path": str(self.storlever.root / "unit.img")}
+            body = {**body, "path": str(self.storlever.root / body["path"])}
         return self.storlever.api(method, path, body)
 
 

@@ -12,7 +12,7 @@ from storlever.backing import Machine
 from storlever.inventory import Edit
 from storlever.names import GUARD
 from storlever.notes import MemoryNotes
-from storlever.reconciler import CHEAP_LOOK, Reconciler
+from storlever.reconciler import Reconciler
 from storlever.service import Service
 from storlever.store import MemoryStore
 from storlever.tgtd.backend import TgtdBackend
@@ -57,11 +57,6 @@ class World(ABC):
     def settle(self) -> int:
         """A full pass; how many changes it took."""
         return self.reconciler.full_pass(self.service.inventory)
-
-    @property
-    def looks_before(self) -> bool:
-        """Whether a write looks at tgtd before it lets go of a user."""
-        return self.reconciler.looking <= CHEAP_LOOK
 
     def tell(self, request: Request) -> None:
         """As others do, who are not refused."""
@@ -115,7 +110,7 @@ class TwinWorld(World):
         self.tgtd.restart()
 
     def sessions(self) -> dict[str, list[int]]:
-        targets = self.tgtd.targets.values()
+        targets = self.tgtd.targets.values() if self.alive else ()
         return {target.name: sorted(target.sessions) for target in targets if target.sessions}
 
     # -- what only the twin tells

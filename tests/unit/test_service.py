@@ -12,7 +12,7 @@ from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
-from storlever.tgtd.wire import EVERY, Mode, Op
+from storlever.tgtd.wire import EVERY, Mode, Op, Request
 from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash
 from tests.world import folder, image
@@ -685,6 +685,39 @@ def test_what_only_others_would_make_of_our_target_is_put_right(core: Core) -> N
     assert core.settle() == 0
     target = core.tgtd.targets[1]
     assert (target.names, target.bound.visible(), target.units) == ([], [], {})
+
+
+def test_a_blank_disc_does_not_become_readonly_by_an_edit_either(core: Core) -> None:
+    """tgtd would let initiators write it all the same."""
+    (core.folder / "blank.iso").touch()
+    add_unit(core, file="blank.iso", device_type=DeviceType.CD)
+    with pytest.raises(Invalid, match="blank disc"):
+        core.service.edit_unit(T, 1, {"readonly": True})
+    assert not core.service.unit(T, 1).unit.readonly
+
+
+def test_a_medium_that_somebody_took_out_is_put_in_again(core: Core) -> None:
+    """What was known of it was believed more than what tgtd showed."""
+    add_unit(core)
+    core.settle()
+    core.tgtd.exchange(Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=(("online", "0"),)))
+    assert core.settle() == 1
+    assert core.tgtd.targets[1].units[1].online
+    assert core.settle() == 0
+
+
+def test_a_lun_that_somebody_replaced_gets_everything_again(core: Core) -> None:
+    add_unit(core, write_cache=False)
+    before = core.shown()
+    for request in (
+        Request(Mode.UNIT, Op.DELETE, tid=1, lun=1),
+        Request(
+            Mode.UNIT, Op.NEW, tid=1, lun=1, parameters=(("path", str(core.folder / "1.img")),)
+        ),
+    ):
+        assert core.tgtd.exchange(request).error == 0
+    core.settle()
+    assert core.shown() == before
 
 
 def test_a_name_that_cannot_be_said_is_the_trouble_of_its_target(core: Core) -> None:

@@ -31,8 +31,8 @@ from storlever.model import Account, DiscoveryAuth, LogicalUnit
 from storlever.service import UnitStatus
 from storlever.tgtd.wire import Reply
 from storlever.web.app import create_app
-from storlever.web.body import MAX_BODY
-from storlever.web.guard import Guard, host_of, is_local
+from storlever.web.body import MAX_BODY, MAX_KEYS
+from storlever.web.guard import MAX_HEADER, Guard, host_of, is_local
 from storlever.web.problem import CODES, STATUSES, TITLES, of_error
 from storlever.web.san import PREFIX
 from storlever.web.wire import (
@@ -174,6 +174,31 @@ def test_a_path_with_control_characters_leads_nowhere(guarded: TestClient, path:
     assert guarded.get(path).status_code == 404
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"X": "x" * MAX_HEADER},
+        {f"X-{number}": "x" * 1000 for number in range(17)},
+        {f"X{number}": "" for number in range(3000)},
+    ],
+    ids=["one", "some", "many"],
+)
+def test_a_header_has_a_limit_however_it_arrives(guarded: TestClient, said: dict[str, str]) -> None:
+    answer = guarded.get("/", headers=said)
+    assert (answer.status_code, answer.json()["code"]) == (431, "header-too-large")
+    assert guarded.get("/" + "x" * MAX_HEADER).status_code == 431
+    assert guarded.get("/?" + "x" * MAX_HEADER).status_code == 431
+    assert guarded.get("/", headers={"X": "x" * (MAX_HEADER - 1000)}).status_code == 200
+
+
+def test_a_body_whose_length_is_said_twice_is_refused(guarded: TestClient) -> None:
+    """RFC 9112, 6.3: somebody on the way may have read another body, and so another request."""
+    both = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
+    answer = guarded.post("/", content=b"{}", headers=both)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert answer.headers["Connection"] == "close"
+
+
 @pytest.mark.parametrize("host", ["localhost", "other.example.com"])
 def test_every_answer_is_marked_and_kept_by_nobody(guarded: TestClient, host: str) -> None:
     answers = [guarded.get("/", headers={"Host": host}) for _ in range(2)]
@@ -198,6 +223,7 @@ ERRORS: list[tuple[StorLeverError, int, str]] = [
     (Unavailable("tgtd is down", retry_after=7), 503, "tgtd-unavailable"),
     (StateFailed("no luck"), 503, "state-unwritable"),
     (StateFailed("no room", code="state-full"), 507, "state-full"),
+    (StateFailed("who knows", code="state-doubtful"), 503, "state-doubtful"),
 ]
 
 
@@ -280,6 +306,8 @@ def put(client: TestClient, body: bytes, kind: str = "application/json") -> tupl
         (b'{"state": Infinity}', 400),
         (b"[" * 100_000, 400),
         (b'{"state": ' + b"1" * 5000 + b"}", 400),
+        (b"{" + b",".join(b'"%d":1' % key for key in range(MAX_KEYS)) + b"}", 422),
+        (b"{" + b",".join(b'"%d":1' % key for key in range(MAX_KEYS + 1)) + b"}", 400),
         (b"[]", 422),
         (b"null", 422),
         (b'"text"', 422),
@@ -293,6 +321,13 @@ def test_a_body_is_one_sound_json_object(client: TestClient, body: bytes, status
     assert found == status
     if status != 200:
         assert problem["code"] in (CODES.get(status), "invalid")
+
+
+@pytest.mark.parametrize("part", ["bytes=99999999-", "bytes=x", "bytes=0-1,3-4"])
+def test_the_documentation_is_sent_whole(client: TestClient, part: str) -> None:
+    asset = "/docs/assets/swagger-ui.css"
+    answer = client.get(asset, headers={"Range": part})
+    assert (answer.status_code, answer.content) == (200, client.get(asset).content)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ class Guard:
         hosts = headers.getlist("host")
         host = host_of(hosts[0]) if len(hosts) == 1 else None
         if host is None:
-            return problem(scope, 400, "malformed", "the request needs one well-formed Host")
+            detail = "the request needs one well-formed Host"
+            return problem(scope, 400, "malformed", detail, headers=CLOSING)
         if not is_local(host):
             return problem(scope, 421, "host-not-allowed", "this service has another name")
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in scope["path"]):

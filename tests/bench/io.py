@@ -1,0 +1,118 @@
+"""What a host notices of the API's writes to other targets: its reads and writes while fifty
+writes a second go on, against the same without them.
+
+The host works in slices of two seconds, one with the writes, one without, and so on. Each slice
+has its throughput and its 99th percentile; the medians over the slices are compared, so that a
+slice that met something else counts for little. A host that always has something in flight keeps
+tgtd busy, and waits for other commands anyway; one that waits for each answer before it sends the
+next command notices every request that tgtd, a single loop, serves in between.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+
+from tests.bench.client import Client
+from tests.bench.figure import Figure, at_least, at_most, median, p99
+from tests.bench.grown import grown, path_of
+from tests.bench.queue import Host, host
+from tests.world import StorLever, folder, image
+
+TARGETS = 100
+IN_USE = "iqn.2026-01.bench.host:disk"
+MEGABYTES = 64
+WRITES = 50
+"""A second."""
+SECRET = "twelve chars"
+DEPTHS = (8, 1)
+
+
+class Writes:
+    """Five kinds of write, evenly mixed: each target in turn gets all five."""
+
+    def __init__(self, storlever: StorLever, spare: Path) -> None:
+        self._port = storlever.port
+        self._spare = str(spare)
+        self._numbers = count()
+        self.asked = self.answered = 0
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _run(self, stop: threading.Event) -> None:
+        """One late write does not delay all that follow: they catch up."""
+        started, made = time.monotonic(), 0
+        with Client(self._port) as client:
+            while not stop.wait(max(0, started + made / WRITES - time.monotonic())):
+                self._write(client, next(self._numbers))
+                made += 1
+        self.answered += made
+        self.asked += round((time.monotonic() - started) * WRITES)
+
+    def _write(self, client: Client, number: int) -> None:
+        turn, kind = divmod(number, 5)
+        place = path_of(turn % TARGETS)
+        readonly = {"readonly": turn // TARGETS % 2 == 0}
+        user = {"username": f"u{turn}", "password": SECRET}
+        new = {"lun": 2, "path": self._spare}
+        kinds: Sequence[Callable[[], bytes]] = (
+            lambda: client.api("PUT", f"{place}/lun_list/1", readonly),
+            lambda: client.api("POST", f"{place}/incominguser_list", user),
+            lambda: client.api("DELETE", f"{place}/incominguser_list/u{turn}"),
+            lambda: client.api("POST", f"{place}/lun_list", new),
+            lambda: client.api("DELETE", f"{place}/lun_list/2"),
+        )
+        kinds[kind]()
+
+
+def figures(quick: bool) -> Iterator[Figure]:
+    pairs, seconds = (4, 2.0) if quick else (10, 2.5)
+    with folder() as root, ExitStack() as stack:
+        storlever = grown(root / "service", TARGETS, tgt_io_threads="16")
+        stack.callback(storlever.close)
+        storlever.start(patience=60)
+        disk = root / "disk.img"
+        disk.write_bytes(b"x" * (MEGABYTES << 20))
+        storlever.add_lun(storlever.add_target(IN_USE), 1, disk)
+        at_work = stack.enter_context(host(storlever.portal, IN_USE))
+        writes = Writes(storlever, image(root / "spare.img", 1))
+        for depth in DEPTHS:
+            yield from _compared(at_work, writes, depth, pairs, seconds)
+        yield at_least(
+            "writes made / asked for", writes.answered / writes.asked, 0.95, writes.asked
+        )
+
+
+def _compared(
+    at_work: Host, writes: Writes, depth: int, pairs: int, seconds: float
+) -> Iterator[Figure]:
+    calm: list[list[float]] = []
+    busy: list[list[float]] = []
+    at_work.begin(depth, seconds / 4)  # to warm up
+    at_work.took()
+    for _ in range(pairs):
+        at_work.begin(depth, seconds)
+        calm.append(at_work.took())
+        at_work.begin(depth, seconds)
+        with writes.going_on():
+            busy.append(at_work.took())
+    name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"
+    n = sum(map(len, busy))
+
+    def ratio(of: Callable[[Sequence[float]], float]) -> float:
+        return median([of(each) for each in busy]) / median([of(each) for each in calm])
+
+    yield at_least(f"{name}, throughput", ratio(len), 0.9, n)
+    yield at_most(f"{name}, p99 latency", ratio(p99), 1.5, n)
+    yield at_most(f"{name}, median latency", ratio(median), None, n)

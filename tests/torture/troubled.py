@@ -1,0 +1,98 @@
+"""A service on the twin, which can fail in the middle of a request, and has sessions."""
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from storlever.errors import Refused, StateFailed, StorLeverError, Unavailable
+from storlever.service import Service
+from tests.torture.living import Living, targets
+from tests.torture.moves import Move
+from tests.torture.worlds import TwinWorld
+from tests.unit.core import Crash
+
+FAULTS = ("refuse", "die", "time_out_after", "crash_before", "crash_after")
+"""Of tgtd, at a request to it."""
+STORE_FAULTS = ("full", "killed before", "killed after")
+"""Of the store, at a commit."""
+MOST_REQUESTS = 15
+INITIATOR = "iqn.2026-01.test:initiator"
+
+
+class Troubled(Living):
+    """`trouble`: the fault of the next request that would succeed, and at which of the requests to
+    tgtd it comes."""
+
+    world: TwinWorld
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble: tuple[str, int] | None = None
+
+    @rule(
+        fault=st.sampled_from(FAULTS + STORE_FAULTS),
+        number=st.integers(1, MOST_REQUESTS),
+    )
+    def brew(self, fault: str, number: int) -> None:
+        self.trouble = fault, number
+
+    def ask(self, move: Move, call: Callable[[Service], object]) -> None:
+        if self.trouble is None or move.refusals or self.killed or not self.settled:
+            super().ask(move, call)
+            return
+        sessions = self.world.sessions()
+        self.arm(*self.trouble)
+        self.trouble = None
+        try:
+            call(self.world.service)
+        except Crash:
+            self.revive(move)
+        except StorLeverError as error:
+            self.require_undone(error)
+        else:
+            move.done()
+        self.disarm()
+        self.require_sessions(sessions, move.closes)
+
+    def arm(self, fault: str, number: int) -> None:
+        flaky, store = self.world.core.flaky, self.world.store
+        if fault in FAULTS:
+            flaky.fail(number, getattr(flaky, fault))
+        else:
+            store.full, store.killed = fault == "full", fault.removeprefix("killed ")
+
+    def disarm(self) -> None:
+        self.world.core.flaky.mend()
+        self.world.store.full, self.world.store.killed = False, ""
+
+    def revive(self, move: Move) -> None:
+        """The service was killed: what was committed is there, whoever heard of it or not."""
+        self.figures["service killed"] += 1
+        if self.world.store.killed == "after":
+            move.done()
+        self.disarm()
+        self.world.be_reborn()
+        self.recover()
+
+    def require_undone(self, error: StorLeverError) -> None:
+        self.figures["undone"] += 1
+        if isinstance(error, StateFailed):
+            assert self.world.store.full
+        else:
+            assert isinstance(error, Refused | Unavailable), error
+            assert self.world.core.flaky.hit, error
+        self.disarm()
+        if not self.world.alive:
+            self.killed, self.settled, self.calm = True, False, False
+        elif isinstance(error, Unavailable):
+            self.recover()
+
+    @rule(name=targets)
+    def log_in(self, name: str) -> None:
+        """To a target that is there and wished to be."""
+        ready = {each.name for each in self.world.tgtd.targets.values() if each.ready}
+        wished = self.belief.targets.get(name, {"online": False})["online"]
+        if wished and name in ready and not self.killed:
+            self.world.tgtd.log_in(name, INITIATOR)
+            self.figures["sessions"] += 1
