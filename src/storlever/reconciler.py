@@ -167,10 +167,12 @@ class Reconciler:
 
         Somebody may have bound an account of ours to a target of theirs, or one of theirs to
         ours, since the last look; unbound in ignorance of that, it leaves a hole, and tgtd dies.
+        They may have let go of one as well, which is not spared on their account then.
         """
         changes = self._plan(desired, scope)
         letting_go = any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes)
-        if not letting_go or self.looking > CHEAP_LOOK:
+        spared = not scope.accounts.isdisjoint(self._observed.pinned)
+        if not (letting_go or spared) or self.looking > CHEAP_LOOK:
             return changes
         try:
             self._look(before)

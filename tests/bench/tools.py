@@ -51,7 +51,7 @@ class Tools:
     """
 
     def __init__(self, root: Path, tgtd: Tgtd) -> None:
-        self._root, self._tgtd = root, tgtd
+        self.root, self._tgtd = root, tgtd
         self._targets = targets(root, COUNT)
         self.service = _filled(root, tgtd, self._targets).service
         listed = re.findall(r"Target (\d+): (\S+)$", tgtd.admin("show", "lld"), re.MULTILINE)
@@ -59,24 +59,24 @@ class Tools:
         self._unit = next(iter(self._targets.values())).units[0]
         self._image = image(root / "tool.img", 1)
         self._config = root / "targets.conf"
-        self._diary = os.open(root / "diary", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     # -- tgtadm
 
     def new(self, number: int) -> None:
         self._tgtadm(number, "new", "-b", str(self._image))
 
-    def new_with_ids(self, number: int) -> None:
-        """What it takes to make the LUN that the API makes: the identity comes by a second call."""
+    def new_durable(self, number: int) -> None:
+        """With a line about it that is on the disk, as one in targets.conf would be."""
         self.new(number)
-        parameters = ",".join(f"{name}={value}" for name, value in completion(self._unit))
-        self._tgtadm(number, "update", "--params", parameters.partition(",path=")[0])
+        with (self.root / "diary").open("ab", buffering=0) as diary:
+            diary.write(f"<backing-store {self._image}>\n".encode())
+            os.fsync(diary.fileno())
 
-    def new_durably(self, number: int) -> None:
-        """With a line about it brought to the disk, as in a targets.conf."""
-        self.new(number)
-        os.write(self._diary, f"<backing-store {self._image}>\n".encode())
-        os.fsync(self._diary)
+    def new_alike(self, number: int) -> None:
+        """As the API makes it: as durable, and with all that a second call has to bring."""
+        self.new_durable(number)
+        rest = [f"{name}={value}" for name, value in completion(self._unit) if name != "path"]
+        self._tgtadm(number, "update", "--params", ",".join(rest))
 
     def delete(self, number: int) -> None:
         self._tgtadm(number, "delete")
@@ -110,7 +110,7 @@ class Tools:
     def _told(self, name: str, changed: str, spared: bool) -> str:
         stores = [(unit.lun, unit.backing_path) for unit in self._targets[name].units]
         if name == changed:
-            stores.append((LUN, str(image(self._root / f"update-{changed}.img", 1))))
+            stores.append((LUN, str(image(self.root / f"update-{changed}.img", 1))))
         options = "allow-in-use yes\n" if spared else ""
         blocks = (
             f"<backing-store {path}>\nlun {lun}\n{options}</backing-store>\n"
@@ -139,8 +139,7 @@ def _filled(root: Path, tgtd: Tgtd, held: Mapping[str, Target]) -> Core:
 
 def _in_turns(tools: Tools, client: Client, calls: int, updates: int) -> Samples:
     """The seconds of each way to make a LUN; what unmakes it again is timed, too, and not used."""
-    root = tools._root
-    over_http, own = (str(image(root / name, 1)) for name in ("http.img", "own.img"))
+    over_http, own = (str(image(tools.root / name, 1)) for name in ("http.img", "own.img"))
     body = {"lun": LUN, "path": over_http}
     service = tools.service
     works: dict[str, Callable[[int], object]] = {
@@ -149,7 +148,7 @@ def _in_turns(tools: Tools, client: Client, calls: int, updates: int) -> Samples
         "service": lambda n: service.add_unit(target_name(n), LUN, {"backing_path": own}),
         "service undone": lambda n: service.remove_unit(target_name(n), LUN),
     }
-    for each in (tools.new, tools.new_with_ids, tools.new_durably):
+    for each in (tools.new, tools.new_durable, tools.new_alike):
         works |= {each.__name__: each, f"{each.__name__} undone": tools.delete}
     samples: dict[str, list[float]] = defaultdict(list)
     for turn in range(updates):
@@ -172,18 +171,19 @@ def _against_tgt_admin(samples: Samples) -> Iterator[Figure]:
 
 
 def _against_tgtadm(samples: Samples) -> Iterator[Figure]:
-    """tgtadm is a fork and one request, and what it made is gone when tgtd ends."""
+    """A LUN by one tgtadm has the identity of many others, and is gone when tgtd ends."""
     calls = len(samples["POST"])
-    post, service = median(samples["POST"]), median(samples["service"])
-    forks = {
-        "one tgtadm that makes a LUN": median(samples["new"]),
-        "one tgtadm and one fsync": median(samples["new_durably"]),
-        "the two tgtadm that make the same LUN": median(samples["new_with_ids"]),
+    made = {
+        "one tgtadm": ("new", 1),
+        "one tgtadm and an fsync": ("new_durable", None),
+        "two tgtadm and an fsync, which make the same": ("new_alike", None),
     }
-    for fork, seconds in forks.items():
-        asked = 1 if fork == "one tgtadm that makes a LUN" else None
-        yield at_most(f"POST lun / {fork}", post / seconds, asked, calls)
-        yield at_most(f"POST lun without HTTP / {fork}", service / seconds, None, calls)
+    for how, (work, asked) in made.items():
+        least = median(samples[work])
+        ratio = median(samples["POST"]) / least
+        yield at_most(f"POST lun over HTTP / {how}, at {COUNT:,} targets", ratio, asked, calls)
+        ratio = median(samples["service"]) / least
+        yield at_most(f"POST lun without HTTP / {how}, at {COUNT:,} targets", ratio, None, calls)
 
 
 def _starts(storlever: StorLever, starts: int) -> Figure:

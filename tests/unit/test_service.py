@@ -720,6 +720,22 @@ def test_a_lun_that_somebody_replaced_gets_everything_again(core: Core) -> None:
     assert core.shown() == before
 
 
+def test_a_user_whom_others_have_let_go_is_ours_alone_again(core: Core) -> None:
+    """It stayed in tgtd when we let it go as well, and could not be added again."""
+    core.service.add_user(T, OUT, Account("alice", "alice's secret"))
+    core.add_foreign()
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    core.settle()
+    core.raw(Mode.ACCOUNT, Op.UNBIND, ("user", "alice"), tid=99)
+    core.service.set_secret(T, OUT, "alice", "another secret")
+    core.settle()
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    core.settle()
+    core.raw(Mode.ACCOUNT, Op.UNBIND, ("user", "alice"), tid=99)
+    core.service.remove_user(T, OUT, "alice")
+    core.service.add_user(U, IN, Account("alice", "a third secret"))
+
+
 def test_a_name_that_cannot_be_said_is_the_trouble_of_its_target(core: Core) -> None:
     core.tgtd.targets[1].addresses.append("a,b")
     core.settle()
