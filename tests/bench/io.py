@@ -1,11 +1,13 @@
 """What a host notices of the API's writes to other targets: its reads and writes while fifty
 writes a second go on, against the same without them.
 
-The host works in slices of two seconds, one with the writes, one without, and so on. Each slice
-has its throughput and its 99th percentile; the medians over the slices are compared, so that a
-slice that met something else counts for little. A host that always has something in flight keeps
-tgtd busy, and waits for other commands anyway; one that waits for each answer before it sends the
-next command notices every request that tgtd, a single loop, serves in between.
+The host works in slices of two seconds, one without the writes, one with them, and so on. Each
+slice has its throughput and its 99th percentile; the medians over the slices are compared, so that
+a slice that met something else counts for little.
+
+With one command in flight, the host notices whatever tgtd, a single loop, does between two of its
+commands: these figures have limits. With eight in flight, host and tgtd use up two processor cores,
+and the writes take their share of those: these figures explain, and have none.
 """
 
 import threading
@@ -15,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
+from storlever.config import Settings
 from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, p99
 from tests.bench.grown import grown, path_of
@@ -26,8 +29,11 @@ IN_USE = "iqn.2026-01.bench.host:disk"
 MEGABYTES = 64
 WRITES = 50
 """A second."""
+SLICE = 2.0
+"""Seconds."""
+THREADS = str(Settings().tgt_io_threads)
 SECRET = "twelve chars"
-DEPTHS = (8, 1)
+DEEP = 8
 
 
 class Writes:
@@ -77,9 +83,9 @@ class Writes:
 
 
 def figures(quick: bool) -> Iterator[Figure]:
-    pairs, seconds = (4, 2.0) if quick else (10, 2.5)
+    pairs = 6 if quick else 15
     with folder() as root, ExitStack() as stack:
-        storlever = grown(root / "service", TARGETS, tgt_io_threads="16")
+        storlever = grown(root / "service", TARGETS, tgt_io_threads=THREADS)
         stack.callback(storlever.close)
         storlever.start(patience=60)
         disk = root / "disk.img"
@@ -87,32 +93,31 @@ def figures(quick: bool) -> Iterator[Figure]:
         storlever.add_lun(storlever.add_target(IN_USE), 1, disk)
         at_work = stack.enter_context(host(storlever.portal, IN_USE))
         writes = Writes(storlever, image(root / "spare.img", 1))
-        for depth in DEPTHS:
-            yield from _compared(at_work, writes, depth, pairs, seconds)
+        yield from _compared(at_work, writes, 1, pairs)
+        yield from _compared(at_work, writes, DEEP, pairs // 3)
         yield at_least(
             "writes made / asked for", writes.answered / writes.asked, 0.95, writes.asked
         )
 
 
-def _compared(
-    at_work: Host, writes: Writes, depth: int, pairs: int, seconds: float
-) -> Iterator[Figure]:
+def _compared(at_work: Host, writes: Writes, depth: int, pairs: int) -> Iterator[Figure]:
     calm: list[list[float]] = []
     busy: list[list[float]] = []
-    at_work.begin(depth, seconds / 4)  # to warm up
+    at_work.begin(depth, SLICE / 4)  # to warm up
     at_work.took()
     for _ in range(pairs):
-        at_work.begin(depth, seconds)
+        at_work.begin(depth, SLICE)
         calm.append(at_work.took())
-        at_work.begin(depth, seconds)
+        at_work.begin(depth, SLICE)
         with writes.going_on():
             busy.append(at_work.took())
     name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"
+    limits: tuple[float | None, float | None] = (0.9, 1.5) if depth == 1 else (None, None)
     n = sum(map(len, busy))
 
     def ratio(of: Callable[[Sequence[float]], float]) -> float:
         return median([of(each) for each in busy]) / median([of(each) for each in calm])
 
-    yield at_least(f"{name}, throughput", ratio(len), 0.9, n)
-    yield at_most(f"{name}, p99 latency", ratio(p99), 1.5, n)
+    yield at_least(f"{name}, throughput", ratio(len), limits[0], n)
+    yield at_most(f"{name}, p99 latency", ratio(p99), limits[1], n)
     yield at_most(f"{name}, median latency", ratio(median), None, n)

@@ -12,11 +12,13 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 from tests.bench.figure import median
@@ -26,14 +28,15 @@ from tests.world import Tgtd, folder
 MEGABYTES = 256
 SLICE = 0.15
 """Seconds, about."""
-STRIDE = 40503 * 4096
-"""From one block of 4 KiB to the next: all over the file, and around it before one comes again."""
+STRIDE = 160 << 20
+"""Bytes, about, from one command to the next: all over the file. With an odd number of blocks, none
+comes again before all were there."""
 THREADS = 16
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """`cold`: the file is not in the page cache."""
+    """`cold`: the file is not in the page cache. `slow`: it is, but on storage as of slow.c."""
 
     title: str
     size: int
@@ -41,19 +44,31 @@ class Pattern:
     write: bool
     depth: int
     cold: bool = False
+    slow: bool = False
 
     def arguments(self, count: int) -> list[str]:
         numbers = {"-s": self.size, "-S": self.step, "-d": self.depth, "-c": count}
         return ["-w"] * self.write + [str(each) for pair in numbers.items() for each in pair]
 
 
+def _stride(size: int) -> int:
+    return (STRIDE // size | 1) * size
+
+
 def _patterns() -> Iterator[Pattern]:
-    for what, size, step in (("4 KiB", 4096, STRIDE), ("1 MiB", 1 << 20, 1 << 20)):
-        for verb in ("read", "write"):
-            for depth in (1, 32):
-                title = f"{what} {verb}, {depth}"
-                yield Pattern(title, size, step, verb == "write", depth)
-    yield Pattern("4 KiB read, 32, not cached", 4096, STRIDE, write=False, depth=32, cold=True)
+    for what, size, step, verbs in (
+        ("4 KiB", 4 << 10, _stride(4 << 10), ("read", "write")),
+        ("64 KiB", 64 << 10, _stride(64 << 10), ("write",)),
+        ("1 MiB", 1 << 20, 1 << 20, ("read", "write")),
+    ):
+        for verb, depth in product(verbs, (1, 32)):
+            yield Pattern(f"{what} {verb}, {depth}", size, step, verb == "write", depth)
+    yield Pattern(
+        "4 KiB read, 32, not cached", 4 << 10, _stride(4 << 10), write=False, depth=32, cold=True
+    )
+    yield Pattern(
+        "4 KiB read, 32, 2 ms each", 4 << 10, _stride(4 << 10), write=False, depth=32, slow=True
+    )
 
 
 PATTERNS = tuple(_patterns())
@@ -68,69 +83,91 @@ class Setup:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
-SEGMENT, BURST = "MaxRecvDataSegmentLength", "FirstBurstLength"
-UNASKED = ("InitialR2T", "No")
+def _target(**parameters: object) -> Setup:
+    """tgtd's own, but for these parameters."""
+    pairs = tuple((key, str(value)) for key, value in parameters.items())
+    title = ", ".join(f"`{key}` {value}" for key, value in pairs)
+    return Setup(title, parameters=pairs)
 
+
+SEGMENT, BURST = 256 << 10, 256 << 10
 OWN = Setup("tgtd's own")
 SETUPS = (
     Setup("the same again"),
-    *(Setup(f"{number} threads", number) for number in (1, 2, 4, 8, 32)),
-    *(Setup(f"`{SEGMENT}` {kib}K", parameters=((SEGMENT, str(kib << 10)),)) for kib in (64, 256)),
-    Setup("`InitialR2T` No", parameters=(UNASKED,)),
-    Setup(f"`InitialR2T` No, `{BURST}` 256K", parameters=(UNASKED, (BURST, "262144"))),
-    Setup("`ImmediateData` No", parameters=(("ImmediateData", "No"),)),
-    Setup("`MaxQueueCmd` 32", parameters=(("MaxQueueCmd", "32"),)),
-    Setup("`MaxQueueCmd` 512", parameters=(("MaxQueueCmd", "512"),)),
-    Setup("`MaxBurstLength` 1M", parameters=(("MaxBurstLength", "1048576"),)),
-    Setup(
-        f"`{SEGMENT}` 256K, `InitialR2T` No",
-        parameters=((SEGMENT, "262144"), UNASKED),
-    ),
-    Setup(
-        f"`{SEGMENT}` 256K, `InitialR2T` No, `{BURST}` 256K",
-        parameters=((SEGMENT, "262144"), UNASKED, (BURST, "262144")),
-    ),
+    *(Setup(f"threads: {number}", number) for number in (1, 4, 8, 32)),
+    *(_target(MaxRecvDataSegmentLength=kib << 10) for kib in (64, 256, 1024)),
+    _target(MaxRecvDataSegmentLength=SEGMENT, FirstBurstLength=BURST),
+    _target(MaxRecvDataSegmentLength=SEGMENT, InitialR2T="No"),
+    _target(MaxRecvDataSegmentLength=SEGMENT, InitialR2T="No", FirstBurstLength=BURST),
+    _target(InitialR2T="No"),
+    _target(MaxBurstLength=1 << 20),
+    _target(ImmediateData="No"),
+    _target(MaxQueueCmd=32),
+    _target(MaxQueueCmd=512),
 )
 
 
-class Farm:
-    """A tgtd for each number of threads, a target for each setup, one file under all of them."""
+@dataclass
+class _Tgtd(Tgtd):
+    """With slow.c in it."""
 
-    def __init__(self, root: Path, setups: Iterable[Setup], stack: ExitStack) -> None:
+    library: Path = Path()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "LD_PRELOAD": str(self.library)}
+
+
+class Farm:
+    """A tgtd for each number of threads, a target for each setup, one file under all of them:
+    LUN 2 has it by another name, under which it is slow."""
+
+    def __init__(self, root: Path, setups: Iterable[Setup], stack: ExitStack, pause: float) -> None:
         self._root = root
+        self._pause = pause
         self._stack = stack
         self.file = root / "disk.img"
         self.file.write_bytes(os.urandom(1 << 20) * MEGABYTES)
+        self.slow_file = root / "disk.slow"
+        self.slow_file.hardlink_to(self.file)
+        self._library = root / "slow.so"
+        source = Path(__file__).with_name("slow.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", self._library, source], check=True)
         self._daemons: dict[int, Tgtd] = {}
-        self._logins = {setup: self._made(setup, tid) for tid, setup in enumerate(setups, 1)}
+        self._places = {setup: self._made(setup, tid) for tid, setup in enumerate(setups, 1)}
 
     def _daemon(self, threads: int) -> Tgtd:
         if threads not in self._daemons:
             home = self._root / str(threads)
             home.mkdir()
-            daemon = self._daemons[threads] = Tgtd(home, threads)
+            daemon = self._daemons[threads] = _Tgtd(home, threads, library=self._library)
             self._stack.callback(daemon.kill)
             daemon.start()
         return self._daemons[threads]
 
-    def _made(self, setup: Setup, tid: int) -> Login:
+    def _made(self, setup: Setup, tid: int) -> tuple[str, str]:
+        """The portal, and the target's name."""
         daemon, name, place = self._daemon(setup.threads), f"iqn.2026-01.bench:{tid}", str(tid)
         daemon.admin("new", "target", "--tid", place, "-T", name)
         for key, value in setup.parameters:
             daemon.admin("update", "target", "--tid", place, "-n", key, "-v", value)
-        daemon.admin("new", "logicalunit", "--tid", place, "--lun", "1", "-b", str(self.file))
+        for lun, file in (("1", self.file), ("2", self.slow_file)):
+            daemon.admin("new", "logicalunit", "--tid", place, "--lun", lun, "-b", str(file))
         daemon.admin("bind", "target", "--tid", place, "-I", "ALL")
-        return Login(daemon.portal, name, 1, "iqn.2026-01.bench:host")
+        return daemon.portal, name
 
     def seconds(self, setup: Setup, pattern: Pattern, count: int) -> float:
         """What `count` commands take; the login is not among them."""
+        time.sleep(self._pause)
         if pattern.cold:
             self._forget()
+        lun = 2 if pattern.slow else 1
+        login = Login(*self._places[setup], lun, "iqn.2026-01.bench:host")
         done = subprocess.run(
             [
                 *("qemu-img", "bench", "-t", "none"),
                 *pattern.arguments(count),
-                *self._logins[setup].arguments(),
+                *login.arguments(),
             ],
             capture_output=True,
             text=True,
@@ -174,10 +211,10 @@ def measured(farm: Farm, setups: Sequence[Setup], rounds: int, chance: random.Ra
 
 
 def _cell(ratios: Sequence[float]) -> str:
-    """The median, and the quartiles around it."""
+    """The median, and half the distance of the quartiles."""
     ranked = sorted(ratios)
     low, high = ranked[len(ranked) // 4], ranked[len(ranked) * 3 // 4]
-    return f"{median(ranked):.2f} ({low:.2f}-{high:.2f})"
+    return f"{median(ranked):.2f} ±{(high - low) / 2:.2f}"
 
 
 def table(ratios: Ratios, setups: Iterable[Setup]) -> Iterator[str]:
@@ -196,7 +233,7 @@ def main() -> int:
     setups = [setup for setup in SETUPS if options.only in setup.title]
     with folder() as root, ExitStack() as stack:
         print(_circumstances(root, options), flush=True)
-        farm = Farm(root, [OWN, *setups], stack)
+        farm = Farm(root, [OWN, *setups], stack, options.pause)
         chance = random.Random(options.seed)  # noqa: S311  not for secrets
         print(*table(measured(farm, setups, options.rounds, chance), setups), sep="\n")
     return 0
@@ -205,7 +242,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/measure-tgtd-defaults", description=__doc__)
     add = parser.add_argument
-    add("--rounds", type=int, default=15, metavar="N", help="slices of each setup (%(default)s)")
+    add("--rounds", type=int, default=9, metavar="N", help="slices of each setup (%(default)s)")
+    add("--pause", type=float, default=0, metavar="S", help="rest before a slice (%(default)s)")
     add("--only", default="", metavar="TEXT", help="setups whose title has this text")
     add("--seed", type=int, default=2026, metavar="N", help="of the setups' order (%(default)s)")
     return parser.parse_args()
@@ -214,7 +252,7 @@ def _options() -> argparse.Namespace:
 def _circumstances(root: Path, options: argparse.Namespace) -> str:
     version = subprocess.run(["tgtd", "-V"], capture_output=True, text=True, check=True).stdout
     system = subprocess.run(
-        ["stat", "-f", "-c", "%T", str(root)], capture_output=True, text=True, check=True
+        ["findmnt", "-n", "-o", "FSTYPE", "-T", root], capture_output=True, text=True, check=True
     ).stdout
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, tgtd {version.strip()}, {os.cpu_count()} cores, a file of "

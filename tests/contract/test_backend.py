@@ -33,6 +33,7 @@ from storlever.model import (
     ObservedUnit,
     ScsiProduct,
 )
+from storlever.tgtd.show import target_ids
 from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
 from tests.contract.conftest import Rig
 from tests.others import unchecked
@@ -77,6 +78,21 @@ def ask(rig: Rig, mode: Mode, op: Op, *parameters: tuple[str, str], tid: int = 0
 def test_a_new_target_is_ready_and_admits_nobody(rig: Rig) -> None:
     apply(rig, CreateTarget(T))
     assert rig.observe().targets == {T: ObservedTarget(T)}
+
+
+def test_a_new_target_takes_long_writes_in_long_pieces(rig: Rig) -> None:
+    apply(rig, CreateTarget(T))
+    tid = target_ids(ask(rig, Mode.DRIVER, Op.SHOW).text)[T]
+    shown = ask(rig, Mode.TARGET, Op.SHOW, tid=tid).text
+    assert "MaxRecvDataSegmentLength=262144\n" in shown
+
+
+@pytest.mark.parametrize("length", ["0", "511", "16777216", "long"])
+def test_a_piece_has_a_length_that_the_standard_allows(rig: Rig, length: str) -> None:
+    ask(rig, Mode.TARGET, Op.NEW, ("targetname", T), tid=1)
+    asked = ask(rig, Mode.TARGET, Op.UPDATE, ("MaxRecvDataSegmentLength", length), tid=1)
+    assert asked.error == TgtError.INVALID_REQUEST
+    assert "MaxRecvDataSegmentLength=8192\n" in ask(rig, Mode.TARGET, Op.SHOW, tid=1).text
 
 
 def test_targets_are_found_by_name_whatever_number_they_have(rig: Rig) -> None:

@@ -9,32 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, HookContext, Response
-from schemathesis.core.failures import Failure
+from schemathesis import Case, HookContext
 from schemathesis.engine import StopReason, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.hooks import unregister
-from schemathesis.openapi.checks import RejectedPositiveData
 
 from tests.torture.rig import Torture
-
-SAYS_LESS = {"initiator_addr_list", "path", "bs_type", "write_cache", "readonly", "direct_map"}
-"""Fields whose rules a schema cannot say: which networks tgtd tells apart, what is behind a path
-and what fits it. A request may be refused for these although it is sound by the document."""
+from tests.torture.sound import Sound
 
 
 @dataclass
 class Examiner:
-    """`files`: where every path of a request is made to lead; `known`: names that are likely to be
+    """`folder`: where every path of a request is made to lead; `known`: names that are likely to be
     there, by parameter or field, and how likely one is to be asked for."""
 
     url: str
     torture: Torture
-    files: list[Path]
+    folder: Path
     known: dict[str, tuple[float, list[str]]]
     statuses: Counter[int] = field(default_factory=Counter)
     operations: set[str] = field(default_factory=set)
-    excused: int = 0
     failures: list[str] = field(default_factory=list)
 
     def examine(self) -> None:
@@ -66,37 +60,17 @@ class Examiner:
 
     @contextmanager
     def _hooks(self) -> Iterator[None]:
-        """Schemathesis knows its hooks by their names."""
+        """Schemathesis knows a hook by its name."""
+        sound = Sound(self.folder)
 
         def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
-            self._lead_home(case.body)
-
-        def filter_failure(
-            _context: HookContext, failure: Failure, case: Case[Any], response: Response
-        ) -> bool:
-            return not self._is_excused(failure, case, response)
+            sound.make(case)
 
         schemathesis.hook(before_call)
-        schemathesis.hook(filter_failure)
         try:
             yield
         finally:
             unregister(before_call)
-            unregister(filter_failure)
-
-    def _lead_home(self, body: Any) -> None:
-        """Nothing of this machine but our files is ever asked to be served."""
-        path = body.get("path") if isinstance(body, dict) else None
-        if isinstance(path, str) and path.startswith("/") and ".." not in path:
-            body["path"] = str(self.files[len(path) % len(self.files)])
-
-    def _is_excused(self, failure: Failure, case: Case[Any], response: Response) -> bool:
-        if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
-            return False
-        refused = {fault["field"] for fault in response.json()["errors"]}
-        excused = refused <= SAYS_LESS | ({"lun"} if _is_other_lun(case) else set())
-        self.excused += excused
-        return excused
 
     def _note(self, event: events.EngineEvent) -> None:
         match event:
@@ -128,10 +102,3 @@ class Examiner:
     def _fail(self, what: str) -> None:
         self.torture.note("failure", what=what)
         self.failures.append(what)
-
-
-def _is_other_lun(case: Case[Any]) -> bool:
-    """Whether a body gives a LUN in a way that no schema can rule out: as 1.0, which is an integer
-    to a schema; or another than its path does."""
-    assert isinstance(case.body, dict)
-    return isinstance(case.body.get("lun"), float) or "lun" in case.path_parameters

@@ -33,6 +33,8 @@ DISKS = ("one.img", "two.img", "three.img")
 TAPES = ("one.tape", "two.tape")
 ODD = ("link.img", "blank.img", "small.img", "missing.img", ".")
 
+DISRUPTIONS = ("glance", "restart", "be reborn", "kill", "kill unseen", "kill unseen", "end")
+
 targets = st.sampled_from(TARGETS)
 ways = st.sampled_from(WAYS)
 users = st.sampled_from((*USERS, USER))
@@ -75,9 +77,15 @@ def some_fields(draw: st.DrawFn, most: int = 3) -> dict[str, Any]:
 def new_luns(draw: st.DrawFn) -> dict[str, Any]:
     """Most of them on what fits them."""
     kind = draw(kinds)
-    shelf = TAPES if kind == "tape" else DISKS
+    shelf = {"tape": TAPES, "cd": (*DISKS, "blank.img")}.get(kind, DISKS)
     file = draw(st.sampled_from((*shelf, *shelf, *shelf, *ODD)))
-    return {"backing_path": file, **draw(some_fields()), "device_type": kind}
+    return {
+        "backing_path": file,
+        "readonly": draw(st.booleans()),
+        "shared": draw(st.booleans()),
+        **draw(some_fields(2)),
+        "device_type": kind,
+    }
 
 
 changes_of_luns = some_fields() | st.builds(
@@ -120,7 +128,7 @@ class Living(RuleBasedStateMachine):
             self.add_target(name)
             self.add_user_to(name, INCOMING, "alice", SECRETS[0])
             self.add_user_to(name, OUTGOING, "bob", SECRETS[1])
-            self.add_lun_to(name, 1, {"backing_path": DISKS[number]})
+            self.add_lun_to(name, 1, {"backing_path": DISKS[number], "write_cache": number == 0})
         self.quiesce()
 
     def teardown(self) -> None:
@@ -199,7 +207,13 @@ class Living(RuleBasedStateMachine):
         any_ = st.tuples(targets, luns)
         return data.draw(st.sampled_from(there) | any_ if there else any_, "LUN")
 
-    @rule(name=targets)
+    @rule(data=st.data())
+    def add_one_more_target(self, data: st.DataObject) -> None:
+        """More often one that is not there."""
+        missing = sorted(set(TARGETS) - self.belief.targets.keys())
+        name = data.draw(st.sampled_from(missing) | targets if missing else targets, "target")
+        self.add_target(name)
+
     def add_target(self, name: str) -> None:
         self.ask(self.belief.add_target(name), lambda service: service.add_target(name))
 
@@ -209,12 +223,11 @@ class Living(RuleBasedStateMachine):
         move = self.belief.edit_target(name, given, busy=self.busy(name), force=force)
         self.ask(move, lambda service: service.edit_target(name, **given, force=force))
 
-    @rule(name=targets, force=forced, really=st.sampled_from((False, False, True)))
-    def remove_target(self, name: str, force: bool, really: bool) -> None:
-        """Not too often, for with it goes all it has."""
-        if really:
-            move = self.belief.remove_target(name, busy=self.busy(name), force=force)
-            self.ask(move, lambda service: service.remove_target(name, force=force))
+    @rule(data=st.data(), force=forced)
+    def remove_target(self, data: st.DataObject, force: bool) -> None:
+        name = self.a_target(data)
+        move = self.belief.remove_target(name, busy=self.busy(name), force=force)
+        self.ask(move, lambda service: service.remove_target(name, force=force))
 
     @rule(data=st.data(), way=ways, user=users, secret=secrets, known=st.booleans())
     def add_user(self, data: st.DataObject, way: str, user: str, secret: str, known: bool) -> None:
@@ -288,7 +301,7 @@ class Living(RuleBasedStateMachine):
         self.calm = True
         self.figures["quiesced"] += 1
 
-    @rule(what=st.sampled_from(("glance", "restart", "be reborn", "kill", "kill unseen", "end")))
+    @rule(what=st.sampled_from(DISRUPTIONS))
     def disrupt(self, what: str) -> None:
         """`be reborn`, `kill unseen`: a request comes before the service has looked.
         `end`: tgtd ends and does not come back before somebody misses it."""
@@ -328,24 +341,30 @@ class Living(RuleBasedStateMachine):
             self.start()
         self.settle()
 
-    @rule(data=st.data(), where=st.sampled_from(("theirs", "discovery", *TARGETS)))
-    def others_meddle(self, data: st.DataObject, where: str) -> None:
-        if self.killed:
-            return
-        if where == "theirs":
-            self.meddle(data, self.stranger.of_theirs(self.belief, TARGETS, USERS))
-        elif where == "discovery":
-            self.meddle(data, self.stranger.of_discovery())
-        elif where in self.belief.targets and where in self.world.printed().targets:
-            self.meddle(data, self.stranger.of_ours(where))
+    @rule(data=st.data())
+    def others_change_what_is_theirs(self, data: st.DataObject) -> None:
+        if self.world.alive:
+            self.meddle(data, [self.stranger.of_theirs(self.belief, TARGETS, USERS)])
 
-    def meddle(self, data: st.DataObject, possible: list[Deed]) -> None:
-        if not possible:
-            return
-        deed = data.draw(st.sampled_from(possible))
-        self.stranger.do(deed)
-        self.calm = False
-        self.figures["meddled"] += 1
+    @rule(data=st.data())
+    def others_change_discovery(self, data: st.DataObject) -> None:
+        if self.world.alive:
+            self.meddle(data, [self.stranger.of_discovery()])
+
+    @rule(data=st.data())
+    def others_change_what_is_ours(self, data: st.DataObject) -> None:
+        shown = self.world.printed().targets if self.world.alive else {}
+        if ours := sorted(self.belief.targets.keys() & shown.keys()):
+            name = data.draw(st.sampled_from(ours), "target")
+            self.meddle(data, self.stranger.of_ours(name))
+
+    def meddle(self, data: st.DataObject, possible: list[list[Deed]]) -> None:
+        """`possible` is by kind, and each kind as likely as the others."""
+        kinds = [st.sampled_from(deeds) for deeds in possible if deeds]
+        if kinds:
+            self.stranger.do(data.draw(st.one_of(kinds), "deed"))
+            self.calm = False
+            self.figures["meddled"] += 1
 
 
 def _typed(given: dict[str, Any]) -> dict[str, Any]:

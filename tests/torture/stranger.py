@@ -51,9 +51,10 @@ class Stranger:
         self._world = world
         self._others = others
         self._path = path
+        self._lives = 0
         self._highest = FIRST_TID
-        """Target number that was ever seen: what the service takes for one of its targets, of which
-        it does not know yet that it is gone, must not be one of theirs."""
+        """Target number of this life that was ever seen: what the service takes for one of its
+        targets, of which it does not know yet that it is gone, must not be one of theirs."""
         self._blocks: dict[str, str] = {}
         self.gone: set[str] = set()
         """Names that were theirs, which the service may not have noticed."""
@@ -64,6 +65,8 @@ class Stranger:
         self.gone |= others.targets | others.accounts | others.bound
         for names in (others.targets, others.accounts, others.bound):
             names.clear()
+        self._lives += 1
+        self._highest = FIRST_TID + self._lives % 4  # in the next life it may be one of ours
         self.do(self._made(TARGET))
         self.do(self._user_made(USER))
         self.do(self._bound(USER, self._highest))
@@ -156,7 +159,8 @@ class Stranger:
 
     # -- in what is ours
 
-    def of_ours(self, name: str) -> list[Deed]:
+    def of_ours(self, name: str) -> list[list[Deed]]:
+        """By kind."""
         target = self._look().targets[name]
         tid = target.number
         states = [
@@ -164,28 +168,36 @@ class Stranger:
             for state in ("ready", "offline")
         ]
         return [
-            Deed(f"delete {name}", (unchecked(Mode.TARGET, Op.DELETE, tid=tid, force=True),)),
-            *(Deed(f"state of {name}: {state.parameters}", (state,)) for state in states),
-            *_with_access(name, target),
-            *_with_users(name, tid, target.incoming, target.outgoing),
-            *self._with_luns(name, target),
+            [Deed(f"delete {name}", (unchecked(Mode.TARGET, Op.DELETE, tid=tid, force=True),))],
+            [Deed(f"state of {name}: {state.parameters}", (state,)) for state in states],
+            list(_with_access(name, target)),
+            list(_with_users(name, tid, target.incoming, target.outgoing)),
+            list(self._with_new_luns(name, target)),
+            *[list(self._with_lost_luns(name, target))] * 2,
+            *[list(_with_changed_luns(name, target))] * 2,
         ]
 
-    def _with_luns(self, name: str, target: Target) -> Iterator[Deed]:
-        tid = target.number
+    def _with_new_luns(self, name: str, target: Target) -> Iterator[Deed]:
         for lun in LUNS:
             if lun not in target.luns:
-                yield Deed(f"make LUN {lun} of {name}", (self._new_lun(tid, lun),))
+                yield Deed(f"make LUN {lun} of {name}", (self._new_lun(target.number, lun),))
+
+    def _with_lost_luns(self, name: str, target: Target) -> Iterator[Deed]:
         for lun in target.luns:
-            delete = unchecked(Mode.UNIT, Op.DELETE, tid=tid, lun=lun)
+            delete = unchecked(Mode.UNIT, Op.DELETE, tid=target.number, lun=lun)
+            new = self._new_lun(target.number, lun)
             yield Deed(f"delete LUN {lun} of {name}", (delete,))
-            yield Deed(f"replace LUN {lun} of {name}", (delete, self._new_lun(tid, lun)))
-            for said in UPDATES:
-                update = unchecked(Mode.UNIT, Op.UPDATE, *said, tid=tid, lun=lun)
-                yield Deed(f"update LUN {lun} of {name}: {said}", (update,))
+            yield Deed(f"replace LUN {lun} of {name}", (delete, new))
 
     def _new_lun(self, tid: int, lun: int) -> Request:
         return unchecked(Mode.UNIT, Op.NEW, ("path", self._path), tid=tid, lun=lun)
+
+
+def _with_changed_luns(name: str, target: Target) -> Iterator[Deed]:
+    for lun in target.luns:
+        for said in UPDATES:
+            update = unchecked(Mode.UNIT, Op.UPDATE, *said, tid=target.number, lun=lun)
+            yield Deed(f"update LUN {lun} of {name}: {said}", (update,))
 
 
 def _with_access(name: str, target: Target) -> Iterator[Deed]:

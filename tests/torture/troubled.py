@@ -84,9 +84,23 @@ class Troubled(Living):
             assert self.world.core.flaky.hit, error
         self.disarm()
         if not self.world.alive:
-            self.killed, self.settled, self.calm = True, False, False
+            self.kill()
         elif isinstance(error, Unavailable):
             self.recover()
+
+    @rule(fault=st.sampled_from(FAULTS[1:]), number=st.integers(1, MOST_REQUESTS))
+    def pass_in_trouble(self, fault: str, number: int) -> None:
+        """A pass does not come to its end."""
+        if self.killed:
+            return
+        self.arm(fault, number)
+        try:
+            self.settle()
+        except Crash:
+            self.revive(Move())
+        except Unavailable as error:
+            self.require_undone(error)
+        self.disarm()
 
     @rule(name=targets)
     def log_in(self, name: str) -> None:

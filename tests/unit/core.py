@@ -108,7 +108,8 @@ class Core:
         accounts = {name: secret for name, secret in self.tgtd.accounts.items() if name != GUARD}
         lines = [
             f"{target.name} {target.ready} {sorted(target.addresses)} {sorted(target.names)} "
-            f"{self._bound(target.bound)} {sorted(self._units(target.units).items())}"
+            f"{self._bound(target.bound)} {sorted(self._units(target.units).items())} "
+            f"{target.segment}"
             for target in self.tgtd.targets.values()
         ]
         lines += [f"{name} {secret}" for name, secret in accounts.items()]

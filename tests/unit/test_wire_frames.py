@@ -138,7 +138,7 @@ def test_frames_to_the_byte(request_: Request, words: str, body: bytes) -> None:
 TEXTS = st.text(max_size=30) | st.text(max_size=3).map(lambda text: text * 800)
 KNOWN = """
     user password targetname initiator-address initiator-name path bstype scsi_id scsi_sn vendor_id
-    readonly online mode_page state State
+    readonly online mode_page state State MaxRecvDataSegmentLength
 """
 DANGEROUS = frozenset({"RedirectCallback", "debug", "bsopts", "tid", ""})
 KEYS = st.sampled_from([*KNOWN.split(), *sorted(DANGEROUS)])
@@ -229,6 +229,7 @@ REFUSED = [
     (Mode.TARGET, Op.NEW, (("targetname", ""),)),
     (Mode.TARGET, Op.UPDATE, ()),
     (Mode.TARGET, Op.UPDATE, (("RedirectCallback", "/bin/sh"),)),
+    (Mode.TARGET, Op.UPDATE, (("state", "ready"), ("MaxRecvDataSegmentLength", "8192"))),
     (Mode.TARGET, Op.BIND, ()),
     (Mode.TARGET, Op.BIND, (("initiator-address", "ALL"), ("initiator-name", "iqn.x"))),
     (Mode.SYSTEM, Op.UPDATE, ()),

@@ -39,6 +39,9 @@ from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, cre
 from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Request, TgtError
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
+SEGMENT = ("MaxRecvDataSegmentLength", str(256 << 10))
+"""How many bytes a host may send in one piece: as many as tgtd asks for at a time. With tgtd's own
+8 KiB, long writes take up to twice the time (docs/performance.md)."""
 BUSY_PATIENCE = 2.0
 """Seconds to wait for commands in flight before a busy unit or target is given up on."""
 
@@ -226,6 +229,15 @@ class TgtdBackend:
                     raise
 
     def _create_target(self, name: str) -> None:
+        tid = self._new_target(name)
+        try:
+            self._ask(Request(Mode.TARGET, Op.UPDATE, tid=tid, parameters=(SEGMENT,)))
+        except TgtRefusal:
+            self._ask(Request(Mode.TARGET, Op.DELETE, tid=tid))
+            raise
+        self._ids[name] = tid
+
+    def _new_target(self, name: str) -> int:
         """A number that is free as far as we know; if it is not, the numbers are looked up."""
         ids = self._ids
         for _ in range(3):
@@ -239,8 +251,7 @@ class TgtdBackend:
                     raise
                 self._last_id = max((self._last_id, *ids.values()))
             else:
-                self._ids[name] = tid
-                return
+                return tid
         raise Refused(f"cannot create target {name}: tgtd's target numbers keep changing")
 
     def _free_id(self, ids: Mapping[str, int]) -> int:

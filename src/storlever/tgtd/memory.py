@@ -18,6 +18,7 @@ from storlever.tgtd.wire import EVERY, Device, Mode, Op, Reply, Request, TgtErro
 
 FIRST_SLOTS = 16
 DISCOVERY_SLOTS = 16
+SEGMENT_LENGTH, SEGMENT_LENGTHS = "MaxRecvDataSegmentLength", range(512, 1 << 24)
 
 _TYPES = {
     Device.DISK: "disk",
@@ -104,6 +105,7 @@ class Unit:
 class _Target:
     name: str
     ready: bool = True
+    segment: str = "8192"
     addresses: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     bound: Bound = field(default_factory=Bound)
@@ -191,8 +193,10 @@ class MemoryTgtd:
 
     def _target_request(self, request: Request) -> str:
         match request.op:
-            case Op.SHOW:
+            case Op.SHOW if request.tid == EVERY:
                 return "".join(_shown(tid, self.targets[tid]) for tid in sorted(self.targets))
+            case Op.SHOW:
+                return f"{SEGMENT_LENGTH}={self._target(request.tid).segment}\n"
             case Op.NEW:
                 name = dict(request.parameters)["targetname"]
                 taken = request.tid in self.targets
@@ -204,10 +208,7 @@ class MemoryTgtd:
                     raise _Refusal(TgtError.TARGET_ACTIVE)
                 del self.targets[request.tid]
             case Op.UPDATE:
-                state = dict(request.parameters)["state"]
-                if state not in ("ready", "offline"):
-                    raise _Refusal(TgtError.INVALID_REQUEST)
-                self._target(request.tid).ready = state == "ready"
+                _update_target(self._target(request.tid), *request.parameters[0])
             case Op.BIND:
                 entries, entry = self._target(request.tid).entries(request)
                 if entry in entries:
@@ -358,6 +359,15 @@ class MemoryTgtd:
 
 def _matches(entry: str, address: str) -> bool:
     return entry == EVERYONE or ip_address(address) in ip_network(entry)
+
+
+def _update_target(target: _Target, key: str, value: str) -> None:
+    if key == SEGMENT_LENGTH and value.isdigit() and int(value) in SEGMENT_LENGTHS:
+        target.segment = value
+    elif key == "state" and value in ("ready", "offline"):
+        target.ready = value == "ready"
+    else:
+        raise _Refusal(TgtError.INVALID_REQUEST)
 
 
 def _new_unit(request: Request, parameters: dict[str, str]) -> Unit:

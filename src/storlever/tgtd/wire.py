@@ -112,7 +112,7 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.TARGET, Op.NEW): (frozenset({"targetname"}), _NONE),
     (Mode.TARGET, Op.DELETE): (_NONE, _NONE),
     (Mode.TARGET, Op.SHOW): (_NONE, _NONE),
-    (Mode.TARGET, Op.UPDATE): (frozenset({"state"}), _NONE),
+    (Mode.TARGET, Op.UPDATE): (_NONE, frozenset({"state", "MaxRecvDataSegmentLength"})),
     (Mode.TARGET, Op.BIND): (_NONE, frozenset({"initiator-address", "initiator-name"})),
     (Mode.TARGET, Op.UNBIND): (_NONE, frozenset({"initiator-address", "initiator-name"})),
     (Mode.UNIT, Op.NEW): (_NONE, frozenset({"path", "bstype"})),
@@ -128,8 +128,8 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BREAKING = re.compile(r"[\x00\n]")
-_NEEDS_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.UNIT, Op.UPDATE)}
-_EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND)}
+_EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.TARGET, Op.UPDATE)}
+_NEEDS_ONE = {*_EXACTLY_ONE, (Mode.UNIT, Op.UPDATE)}
 
 # device type -> the backing types that may be sent with it; None: none is sent.
 _STORES: dict[Device, frozenset[str | None]] = {
