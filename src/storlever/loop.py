@@ -104,8 +104,8 @@ class Loop:
                 os.close(death)
         if ready:
             self._due = 0.0
-        if reconciler.alarm in ready:
-            os.eventfd_read(reconciler.alarm)
+        if reconciler.alarm.fileno() in ready:
+            reconciler.alarm.hear()
         if death in ready:
             reconciler.down = "tgtd has died"
             log.warning("tgtd has died", pid=reconciler.pid)

@@ -6,7 +6,6 @@ a timer that stretches with the cost of looking, because tgtd serves nobody whil
 Between two passes, a glance sees at a small price whether targets or users came or went.
 """
 
-import os
 import secrets
 import time
 from collections.abc import Iterable, Set
@@ -16,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from storlever import failpoint
+from storlever.alarm import Alarm
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, UpdateUnit
 from storlever.errors import (
@@ -113,8 +113,8 @@ class Reconciler:
         self._observed = Observed()
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
-        self.alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable when a pass is due at once."""
+        self.alarm = Alarm()
+        """Rings when a pass is due at once."""
         self.opened: set[Place] = set()
         """LUNs that may stand on another file since somebody last emptied this."""
         self.looking = 0.0
@@ -280,7 +280,7 @@ class Reconciler:
 
     def wake(self) -> None:
         """Ask for a pass at once; from any thread."""
-        os.eventfd_write(self.alarm, 1)
+        self.alarm.ring()
 
     # -- passes
 

@@ -105,5 +105,9 @@ def _tell(connection: socket.socket, told: Lie) -> None:
 
 def _wait(connection: socket.socket, seconds: float) -> None:
     """Until the time is over, or whoever asked has gone, which ends the answer."""
-    if seconds and select.select([connection], [], [], seconds)[0]:
+    if not seconds:
+        return
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if poll.poll(seconds * 1000):
         raise BrokenPipeError

@@ -3,7 +3,6 @@
 Its store and its notes outlive it, as files would; `be_reborn` is a kill and a new start.
 """
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -73,10 +72,6 @@ class World(ABC):
     def sessions(self) -> dict[str, list[int]]:
         return {}
 
-    def close(self) -> None:
-        """Nothing of it is left."""
-        os.close(self.reconciler.alarm)
-
 
 class TwinWorld(World):
     """`folder` is for backing files."""
@@ -96,7 +91,6 @@ class TwinWorld(World):
         return self.core.reconciler
 
     def be_reborn(self) -> None:
-        self.close()
         self.core = self.core.reborn()
 
     @property
@@ -167,7 +161,6 @@ class RealWorld(World):
         return self._reconciler
 
     def be_reborn(self) -> None:
-        self.close()
         self._be_born()
 
     @property

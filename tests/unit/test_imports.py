@@ -27,7 +27,9 @@ MAY = {
     "plan": "change inventory model names observed",
     "backoff": "model",
     "failures": "change errors inventory model",
-    "reconciler": "backoff change errors failpoint failures inventory model names observed plan",
+    "alarm": "",
+    "reconciler": "alarm backoff change errors failpoint failures inventory model names "
+    "observed plan",
     "loop": "errors failpoint inventory reconciler",
     "backing": "model",
     "claims": "model",
