@@ -9,34 +9,32 @@ import json
 import os
 import shutil
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.initiator import Initiator
 from tests.points import POINTS, Control, Hit
 from tests.system.furnished import events, service, tgtds_of
 from tests.torture import facts
 from tests.torture.facts import Facts
+from tests.torture.proc import starved
 from tests.torture.rig import Torture, runs
-from tests.torture.tenant import Tenant, login
-from tests.world import StorLever, image, wait_until
+from tests.torture.tenant import login
+from tests.torture.writers import FOREIGN, Guests, Writers
+from tests.world import StorLever, wait_until
 
 READY_AGAIN, CONVERGED = 3.0, 5.0
 """Seconds that are promised."""
 PATIENCE = 20.0
 """Seconds in which clients reach a point as often as it takes."""
 TENANTS = 2
-FOREIGN, THEIRS = "iqn.2026-01.foreign:theirs", "annie"
-STILL = "iqn.2026-01.test:still"
+ANSWERED = "write.answered"
 
-DURABLE = {"write.committed", "write.finished", "write.claimed", "write.answered"}
+DURABLE = {"write.committed", "write.finished", "write.claimed", ANSWERED}
 """Points that a write reaches once it is durable."""
 EITHER = {"note.written"}
 """Points that it reaches before and after that."""
@@ -56,51 +54,37 @@ def provocation(point: str) -> tuple[str, ...]:
     return ()
 
 
-@dataclass
 class House:
     """A service under siege, and all that must be true of it."""
 
-    storlever: StorLever
-    torture: Torture
-    control: Control
-    stack: ExitStack
-    tenants: list[Tenant] = field(default_factory=list)
-    slowest: dict[str, float] = field(default_factory=dict)
-    _theirs: str | None = None
-    _rest: Facts = facts.NOTHING
-    _bystander: Initiator | None = None
+    def __init__(
+        self, storlever: StorLever, torture: Torture, control: Control, stack: ExitStack
+    ) -> None:
+        self.storlever = storlever.start()
+        self.torture = torture
+        self.control = control
+        self.writers = Writers(storlever, torture, TENANTS)
+        self.slowest: dict[str, float] = {}
+        self._stack = stack
+        self._guests: Guests | None = None
+        stack.callback(self.writers.leave)
+        self._invite()
 
-    def furnish(self) -> None:
-        self.storlever.start()
-        target = self.storlever.add_target(STILL)
-        self.storlever.add_lun(target, 1, image(self.storlever.root / "still.img"))
-        self._rest = facts.in_the_store(self.storlever.state)
-        self.tenants = [Tenant(number, self.storlever, self.torture) for number in range(TENANTS)]
-        for tenant in self.tenants:
-            self.stack.callback(tenant.leave)
-        self.invite()
-
-    def invite(self) -> None:
-        """A target of somebody else's in this life of tgtd, and a session that nothing may end."""
-        admin = self.storlever.admin
-        admin("new", "target", "--tid", "30000", "-T", FOREIGN)
-        admin("new", "account", "--user", THEIRS, "--password", "of theirs")
-        admin("bind", "account", "--tid", "30000", "--user", THEIRS)
-        admin("bind", "target", "--tid", "30000", "-I", "127.0.0.1")
-        self._theirs = facts.blocks(self.storlever)[FOREIGN]
-        self._bystander = self.stack.enter_context(login(self.storlever, self._rest, STILL))
+    def _invite(self) -> None:
+        """Guests in this life of tgtd, which they do not survive."""
+        self._guests = self._stack.enter_context(Guests(self.storlever))
 
     # -- an attack
 
     def attack(self, point: str, action: str) -> None:
         countdown = self.torture.chance.randint(1, 3 if point != "tgtd.spawned" else 1)
         self.torture.note("order", point=point, action=action, countdown=countdown)
-        for tenant in self.tenants:
-            tenant.on_error = self._meaning(point)
-            tenant.before = self._delete if point == "write.drifted" else None
+        for writer in self.writers.clients:
+            writer.on_error = self._meaning(point)
+            writer.before = self._delete if point == "write.drifted" else None
         delay = f"={self.torture.chance.uniform(0.02, 0.2):.3f}" if action == "delay" else ""
         self.control.order(f"{point} {action}{delay} {countdown}", *provocation(point))
-        with self._writing():
+        with self.writers.writing():
             if point == "tgtd.spawned":
                 self._kill_tgtd()
             hits = self._await(point, action)
@@ -112,16 +96,16 @@ class House:
         started = time.monotonic()
         hits += self.control.hits()
         self.control.order()
-        starved = 0.0
+        before = 0.0
         if action == "kill":
             self.storlever.start(ready=False)
         else:
-            starved = self._starved()
-        self._recover(started, starved)
+            before = self._starved()
+        self._recover(started, before)
         if action != "kill":
             self._require_right_answers(point, hits)
         if point == "tgtd.spawned":
-            self.invite()
+            self._invite()
         self._write_on()
 
     @staticmethod
@@ -129,20 +113,6 @@ class House:
         if provocation(point):
             return "undone"
         return "done" if point in DURABLE else "either" if point in EITHER else "undone"
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        stop = threading.Event()
-        threads = [threading.Thread(target=each.run, args=(stop,)) for each in self.tenants]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join(30)
-                assert not thread.is_alive()
 
     def _await(self, point: str, action: str) -> list[Hit]:
         hits: list[Hit] = []
@@ -166,10 +136,10 @@ class House:
         assert self.storlever.process.wait(5) == -signal.SIGKILL
 
     def _kill_tgtd(self) -> None:
-        """Which takes the guests of `invite` along."""
+        """Which takes the guests along."""
         pid = self.storlever.tgtd_pid()
         assert pid is not None
-        self._theirs = self._bystander = None
+        self._guests = None
         os.kill(pid, signal.SIGKILL)
 
     def _delete(self, name: str) -> None:
@@ -182,16 +152,13 @@ class House:
 
     # -- and what must be true afterwards
 
-    def _recover(self, started: float, starved: float) -> None:
+    def _recover(self, started: float, before: float) -> None:
         """Ready and converged in time, not counting what other programs took of it."""
         wait_until(lambda: self.storlever.answers(ready=True), PATIENCE)
-        taken = self._starved() - starved
+        taken = self._starved() - before
         self._require_in_time("ready", READY_AGAIN, started, taken)
-        truth = self._truth()
-        try:
-            wait_until(lambda: not self._lies(truth), CONVERGED)
-        except AssertionError:
-            raise AssertionError(f"these do not agree: {self._lies(truth)}") from None
+        truth = self.writers.settle()
+        self.writers.require_told(truth, CONVERGED)
         self._require_in_time("converged", CONVERGED, started, taken)
         self._require_sessions(truth)
 
@@ -203,43 +170,18 @@ class House:
         assert seconds - taken <= deadline, f"{what} after {seconds:.2f} s, {taken:.2f} of it taken"
 
     def _starved(self) -> float:
-        """Seconds for which the service could have run and had no processor; see proc(5)."""
         assert self.storlever.process is not None
-        said = Path(f"/proc/{self.storlever.process.pid}/schedstat").read_text()
-        return int(said.split()[1]) / 1e9
-
-    def _truth(self) -> Facts:
-        """What is stored, which must be what the clients know or may expect."""
-        stored = facts.in_the_store(self.storlever.state)
-        truth = self._rest
-        for tenant in self.tenants:
-            found = frozenset(filter(tenant.owns, stored))
-            possible = [tenant.now] if tenant.unsure is None else [tenant.now, tenant.unsure]
-            assert found in possible, [sorted(found ^ each) for each in possible]
-            tenant.now, tenant.unsure = found, None
-            truth |= found
-        assert stored == truth
-        return truth
-
-    def _lies(self, truth: Facts) -> list[object]:
-        """In what API and tgtd differ from the truth."""
-        accounts = facts.accounts_in_tgtd(self.storlever) - {THEIRS}
-        theirs = facts.blocks(self.storlever).get(FOREIGN)
-        in_tgtd = frozenset(f for f in facts.in_tgtd(self.storlever) if FOREIGN not in f)
-        differences = (
-            facts.in_the_api(self.storlever) ^ facts.told_by_api(truth),
-            in_tgtd ^ facts.told_by_tgtd(truth),
-            accounts ^ facts.accounts(truth),
-            set() if theirs == self._theirs else {theirs},
-        )
-        return [each for one in differences for each in one]
+        return starved(self.storlever.process.pid)
 
     def _require_sessions(self, truth: Facts) -> None:
         """Nobody's session ended who had one, and who may log in can, with the right password."""
-        assert self._bystander is None or self._bystander.ready().status == 0
-        for tenant in self.tenants:
-            mine = {fact[1] for fact in tenant.now if fact[0] == "target"}
-            mine -= {fact[1] for fact in tenant.now if fact[0] == "target offline"}
+        if self._guests is not None:
+            self._guests.require_undisturbed()
+        else:
+            assert FOREIGN not in facts.blocks(self.storlever)
+        for writer in self.writers.clients:
+            mine = {fact[1] for fact in writer.now if fact[0] == "target"}
+            mine -= {fact[1] for fact in writer.now if fact[0] == "target offline"}
             if mine:
                 name = self.torture.chance.choice(sorted(map(str, mine)))
                 with login(self.storlever, truth, name):
@@ -248,25 +190,28 @@ class House:
     def _require_right_answers(self, point: str, hits: list[Hit]) -> None:
         """An error is told to the one it happened to, as 500 and in no words of its own. Others
         hear of it only where tgtd is gone, or was left as it should not be."""
-        answers = [json.loads(text) for tenant in self.tenants for text in tenant.errors]
+        answers = [json.loads(text) for text in self.writers.refusals]
         codes = Counter((answer["status"], answer["code"]) for answer in answers)
         thrown = [hit for hit in hits if hit.action == "exception"]
-        to_writers = sum("worker" in hit.thread and hit.point[:5] != "undo." for hit in thrown)
+        to_writers = sum(_of_a_request(hit) and hit.point[:5] != "undo." for hit in thrown)
         assert codes.pop((500, "internal"), 0) == to_writers, (answers, thrown)
-        passes = any("worker" not in hit.thread for hit in thrown)
+        passes = not all(map(_of_a_request, thrown))
         if provocation(point) or passes or point == "tgtd.spawned":
             codes.pop((503, "tgtd-unavailable"), None)
         assert not codes, answers
         assert not any(word in str(answers) for word in ("FailPoint", "Traceback", point)), answers
 
     def _write_on(self) -> None:
-        for tenant in self.tenants:
-            tenant.leave()
-            tenant.before = None
-            status = tenant.write()
-            assert status is not None, tenant.errors
-            assert status < 300, tenant.errors
-            tenant.errors.clear()
+        for writer in self.writers.clients:
+            writer.before = None
+        self.writers.require_writes(PATIENCE)
+        for writer in self.writers.clients:
+            writer.errors.clear()
+
+
+def _of_a_request(hit: Hit) -> bool:
+    """A write has a thread for all but its answer; passes have one of their own."""
+    return "writer" in hit.thread or hit.point == ANSWERED
 
 
 @pytest.fixture
@@ -274,10 +219,8 @@ def house(root: Path, torture: Torture) -> Iterator[House]:
     control = Control(root / "failpoints")
     control.order()
     with service(root, failpoints=str(control.path)) as storlever, ExitStack() as stack:
-        house = House(storlever, torture, control, stack)
-        house.furnish()
         try:
-            yield house
+            yield House(storlever, torture, control, stack)
         finally:
             shutil.copy(storlever.log, torture.folder)
         assert tgtds_of(storlever) == [storlever.tgtd_pid()]
@@ -295,8 +238,8 @@ def test_a_write_is_there_whole_or_not_at_all_whatever_happens_between_two_steps
     torture.figure(
         points=len(POINTS),
         attacks=len(attacks),
-        answered=sum(tenant.answered for tenant in house.tenants),
-        unanswered=sum(tenant.unanswered for tenant in house.tenants),
+        answered=house.writers.answered,
+        unanswered=house.writers.cut_off,
         lost=0,
         half=0,
         **{f"slowest_{name}": f"{value:.2f} s" for name, value in house.slowest.items()},
