@@ -177,6 +177,12 @@ class StorLever:
         }
 
     def start(self, *, ready: bool = True, patience: float = 15) -> "StorLever":
+        self.spawn()
+        wait_until(lambda: self.answers(ready=ready), patience)
+        return self
+
+    def spawn(self) -> None:
+        """Start the program, and wait for nothing."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [STORLEVER, "serve"],
@@ -185,8 +191,6 @@ class StorLever:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: self.answers(ready=ready), patience)
-        return self
 
     def answers(self, *, ready: bool) -> bool:
         assert self.process is not None

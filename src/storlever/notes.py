@@ -163,11 +163,18 @@ def _not_needed() -> Iterator[None]:
         log.warning("cannot write a note", reason=error.strerror)
 
 
-class _Line:
-    """One JSON value on the first line of a file; what stands after it does not count."""
+class _File:
+    """One that is open for as long as there are notes to take."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class _Line(_File):
+    """One JSON value on the first line of a file; what stands after it does not count."""
 
     def read(self) -> object:
         text = os.pread(self._file, os.fstat(self._file).st_size, 0)
@@ -188,15 +195,9 @@ class _Line:
         failpoint.reached("note.written")
         os.ftruncate(self._file, len(line))
 
-    def close(self) -> None:
-        os.close(self._file)
 
-
-class _Number:
+class _Number(_File):
     """A number and its checksum in one short line, which is written over in place, in one piece."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def read(self) -> int:
         """0 where the line is not whole."""
@@ -215,6 +216,3 @@ class _Number:
     def _line(number: int) -> bytes:
         text = b"%020d" % number
         return b"%s %08x\n" % (text, zlib.crc32(text))
-
-    def close(self) -> None:
-        os.close(self._file)

@@ -13,7 +13,7 @@ and the writes take their share of those: these figures explain, and have none.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, p99
 from tests.bench.grown import grown, path_of
 from tests.bench.queue import Host, host
+from tests.work import working
 from tests.world import StorLever, folder, image
 
 TARGETS = 100
@@ -45,18 +46,7 @@ class Writes:
         self._numbers = count()
         self.asked = self.answered = 0
 
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def _run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> None:
         """One late write does not delay all that follow: they catch up."""
         started, made = time.monotonic(), 0
         with Client(self._port) as client:
@@ -109,7 +99,7 @@ def _compared(at_work: Host, writes: Writes, depth: int, pairs: int) -> Iterator
         at_work.begin(depth, SLICE)
         calm.append(at_work.took())
         at_work.begin(depth, SLICE)
-        with writes.going_on():
+        with working([writes]):
             busy.append(at_work.took())
     name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"
     limits: tuple[float | None, float | None] = (0.9, 1.5) if depth == 1 else (None, None)

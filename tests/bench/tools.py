@@ -3,7 +3,6 @@ the service holds, and how soon it serves when it starts again."""
 
 import os
 import re
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from tests.bench.figure import Figure, at_least, at_most, median, side_by_side, 
 from tests.bench.floor import Core, running
 from tests.bench.grown import grown, path_of, target_name, targets
 from tests.torture.proc import sample
-from tests.world import STORLEVER, StorLever, Tgtd, folder, image
+from tests.world import StorLever, Tgtd, folder, image
 
 COUNT = 1_000
 LUN = 2
@@ -194,16 +193,10 @@ def _starts(storlever: StorLever, starts: int) -> Figure:
 def _start(storlever: StorLever) -> float:
     """Seconds until a service that was killed is ready again, on the tgtd that it left behind."""
     storlever.kill()
-    with storlever.log.open("ab") as log:
-        started = time.perf_counter()
-        storlever.process = subprocess.Popen(
-            [STORLEVER, "serve"],
-            env=storlever.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+    started = time.perf_counter()
+    storlever.spawn()
     while not _ready(storlever.port):
+        assert storlever.process is not None
         assert storlever.process.poll() is None, storlever.log.read_text()
         assert time.perf_counter() - started < 60, "not ready within 60 s"
         time.sleep(0.005)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.torture.onthewire import announced, chunked, get
+from tests.work import working
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,9 @@ class Crowd:
 def crowds(port: int, manners: Iterable[Manner]) -> Iterator[set[int]]:
     """A crowd of each; yields the ports of all."""
     gathered = [Crowd(port, manner) for manner in manners]
-    stop = threading.Event()
-    threads = [threading.Thread(target=crowd.run, args=(stop,)) for crowd in gathered]
-    for thread in threads:
-        thread.start()
     try:
-        yield set().union(*(crowd.peers for crowd in gathered))
+        with working(gathered):
+            yield set().union(*(crowd.peers for crowd in gathered))
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
         for crowd in gathered:
             crowd.close()

@@ -6,7 +6,6 @@ the log's end, and would go on without the commits that follow.
 
 import os
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from storlever.model import Account, LogicalUnit
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
 from tests.initiator import Initiator
+from tests.sql import execute
 from tests.system.furnished import (
     OFF,
     RICH,
@@ -182,8 +182,7 @@ class Killed:
         storlever.kill()
         self.daemon, self.seen = storlever.tgtd_pid(), seen_in_tgtd(storlever)
         self._left = self._kept()
-        with closing(sqlite3.connect(storlever.state / DB)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        execute(storlever.state / DB, "PRAGMA wal_checkpoint(TRUNCATE)")
         self._tidy = self._kept()
         assert (LOG in self._left, LOG in self._tidy) == (True, False)
 
@@ -223,22 +222,16 @@ def killed() -> Iterator[Killed]:
 
 def foreign(file: Path) -> None:
     file.unlink()
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE target (name TEXT)")
-        connection.commit()
+    execute(file, "CREATE TABLE target (name TEXT)")
 
 
 def newer(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-        connection.commit()
+    execute(file, "PRAGMA user_version = 99")
 
 
 def edited(file: Path) -> None:
     """A row changed by hand: its digest does not fit any more."""
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE target SET document = replace(document, 'test:off', 'test:on')")
-        connection.commit()
+    execute(file, "UPDATE target SET document = replace(document, 'test:off', 'test:on')")
 
 
 def a_folder(file: Path) -> None:

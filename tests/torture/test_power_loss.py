@@ -26,7 +26,8 @@ from tests.torture.disks import Disk, mounted, unplug
 from tests.torture.facts import Facts
 from tests.torture.rig import Torture, runs
 from tests.torture.tenant import Move
-from tests.torture.writers import CLIENTS, Writer, Writers, working
+from tests.torture.writers import CLIENTS, Writer, Writers
+from tests.work import Worker, working
 from tests.world import StorLever
 
 CONVERGED = 5.0
@@ -35,10 +36,8 @@ RECORD = 8
 """Bytes."""
 
 
-class Worker(Protocol):
+class Marking(Worker, Protocol):
     """What writes until the power is gone, and longer."""
-
-    def run(self, stop: threading.Event) -> None: ...
 
     def mark(self) -> None:
         """What was answered by now must not be lost."""
@@ -90,7 +89,7 @@ class Outlet:
         self._disk, self._torture = disk, torture
         self._cuts = self._control_lost = self._unsynced_lost = 0
 
-    def cut(self, workers: Sequence[Worker], end: Callable[[], None] = lambda: None) -> None:
+    def cut(self, workers: Sequence[Marking], end: Callable[[], None] = lambda: None) -> None:
         """At a random moment of their work; `end` is what it does to everything but the disk.
 
         What is answered after the cut does not count: ext4 may say that it has synced, and has not.

@@ -7,19 +7,18 @@ truth = writers.settle()
 writers.require_told(truth, seconds)
 """
 
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from tests.initiator import Initiator, discover
 from tests.torture import facts
 from tests.torture.facts import Facts
 from tests.torture.rig import Torture
 from tests.torture.tenant import Move, Tenant, login
+from tests.work import Worker, working
 from tests.world import StorLever, image, wait_until
 
 CLIENTS = 8
@@ -43,12 +42,6 @@ class Tally:
     @property
     def done(self) -> int:
         return sum(count for status, count in self.statuses.items() if status and status < 300)
-
-
-class Worker(Protocol):
-    """What keeps a service busy until it is told to stop."""
-
-    def run(self, stop: threading.Event) -> None: ...
 
 
 class Writer(Tenant):
@@ -193,21 +186,6 @@ class Writers:
             assert status is not None, "no answer"
             assert status < 300, client.errors[-1]
             assert took <= seconds, f"a write took {took:.2f} s"
-
-
-@contextmanager
-def working(workers: Sequence[Worker]) -> Iterator[None]:
-    stop = threading.Event()
-    threads = [threading.Thread(target=each.run, args=(stop,)) for each in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30)
-            assert not thread.is_alive(), "a client hangs"
 
 
 class Guests:

@@ -22,6 +22,7 @@ from storlever.notes import FileNotes
 from storlever.schema import APPLICATION_ID, MIGRATIONS, PRAGMAS, TABLES
 from storlever.store import MemoryStore, SqliteStore, Witness
 from tests.points import Control
+from tests.sql import execute
 from tests.unit import strategies as some
 
 ONE, TWO = "iqn.2014-09.com.example:one", "iqn.2014-09.com.example:two"
@@ -238,31 +239,23 @@ def _folder(path: Path) -> None:
 
 def _foreign(path: Path) -> None:
     path.unlink()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE target (name)")
+    execute(path, "CREATE TABLE target (name)")
 
 
 def _newer(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    execute(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
 
 
 def _without_account(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM account")
-        connection.commit()
+    execute(path, "DELETE FROM account")
 
 
 def _edited(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE target SET document = replace(document, 'a.img', 'b.img')")
-        connection.commit()
+    execute(path, "UPDATE target SET document = replace(document, 'a.img', 'b.img')")
 
 
 def _renamed(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE account SET name = 'alicf'")
-        connection.commit()
+    execute(path, "UPDATE account SET name = 'alicf'")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -302,11 +295,11 @@ def test_a_file_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def _trap(path: Path, table: str, event: str, when: str = "TRUE") -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(
-            f"CREATE TRIGGER trap BEFORE {event} ON {table} WHEN {when} "
-            "BEGIN SELECT RAISE(ABORT, 'no luck'); END"
-        )
+    execute(
+        path,
+        f"CREATE TRIGGER trap BEFORE {event} ON {table} WHEN {when} "
+        "BEGIN SELECT RAISE(ABORT, 'no luck'); END",
+    )
 
 
 @pytest.mark.parametrize(
@@ -464,8 +457,7 @@ def test_a_damaged_file_that_is_put_away_is_not_made_anew(path: Path, notes: Fil
 
 def test_a_file_of_schema_0_is_brought_to_the_newest(path: Path) -> None:
     """Every file starts there, so every migration there is has run."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    execute(path, f"PRAGMA application_id = {APPLICATION_ID}")
     assert loaded(path) == Inventory()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
@@ -474,10 +466,7 @@ def test_a_file_of_schema_0_is_brought_to_the_newest(path: Path) -> None:
 def test_a_file_from_before_commits_were_numbered_is_taken_as_it_is(
     path: Path, notes: FileNotes
 ) -> None:
-    with closing(sqlite3.connect(written(path))) as connection:
-        connection.execute("DELETE FROM setting WHERE name = 'revision'")
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
+    execute(written(path), "DELETE FROM setting WHERE name = 'revision'", "PRAGMA user_version = 1")
     with opened(path, notes) as store:
         assert store.load() == FULL
         store.commit(FULL.remove_unit(ONE, 1))

@@ -36,10 +36,10 @@ from storlever.tgtd import show
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
-from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Request, TgtError
+from storlever.tgtd.wire import EVERY, MAX_TID, SEGMENT_LENGTH, Mode, Op, Request, TgtError
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
-SEGMENT = ("MaxRecvDataSegmentLength", str(256 << 10))
+SEGMENT = (SEGMENT_LENGTH, str(256 << 10))
 """How many bytes a host may send in one piece: as many as tgtd asks for at a time. With tgtd's own
 8 KiB, long writes take up to twice the time (docs/performance.md)."""
 BUSY_PATIENCE = 2.0

@@ -14,11 +14,11 @@ from storlever.errors import Unavailable
 from storlever.names import EVERYONE
 from storlever.tgtd.backend import Peer
 from storlever.tgtd.transport import NotRunning
-from storlever.tgtd.wire import EVERY, Device, Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Device, Mode, Op, Reply, Request, TgtError
 
 FIRST_SLOTS = 16
 DISCOVERY_SLOTS = 16
-SEGMENT_LENGTH, SEGMENT_LENGTHS = "MaxRecvDataSegmentLength", range(512, 1 << 24)
+SEGMENT_LENGTHS = range(512, 1 << 24)
 
 _TYPES = {
     Device.DISK: "disk",

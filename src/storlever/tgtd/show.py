@@ -80,12 +80,14 @@ class TargetReader:
 
     def read(self, text: str, ids: Mapping[str, int]) -> dict[str, Seen]:
         """By name; targets of `ids` that the text does not hold are left out. Raises Forged."""
-        before, self._read = self._read, {}
+        read: dict[str, tuple[str, Seen]] = {}
         for name, block in _blocks(text, ids).items():
-            known = before.get(name)
-            same = known is not None and known[0] == block
-            self._read[name] = known if same and known else (block, _seen(name, block))
-        return {name: seen for name, (_, seen) in self._read.items()}
+            known = self._read.get(name)
+            if known is None or known[0] != block:
+                known = block, _seen(name, block)
+            read[name] = known
+        self._read = read
+        return {name: seen for name, (_, seen) in read.items()}
 
 
 def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:

@@ -34,7 +34,6 @@ def create_app(service: Service) -> FastAPI:
             Exception: _on_anything,
         },
     )
-    app.state.service = service
     app.state.core = Threaded(service)
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes))

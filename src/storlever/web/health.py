@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from storlever.service import Service
+from storlever.web.threads import Threaded
 
 router = APIRouter(tags=["health"], generate_unique_id_function=lambda route: route.name)
 
@@ -32,8 +32,8 @@ async def healthz() -> Alive:
 @router.get("/readyz", responses={503: {"model": Readiness}}, response_model=Readiness)
 async def readyz(request: Request) -> JSONResponse:
     """Ready once tgtd has what is desired; single LUNs that fail are told, and do not count."""
-    service: Service = request.app.state.service
-    health = service.health()
+    core: Threaded = request.app.state.core
+    health = core.service.health()
     body = Readiness(
         status="unavailable" if health.down else "ready",
         reason=health.down,
