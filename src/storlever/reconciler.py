@@ -157,7 +157,7 @@ class Reconciler:
             if not refused.drift:
                 raise
             made = self._observed.targets.keys() | self._observed.accounts.keys()
-            self._look(before)
+            self._look_again(before)
             failpoint.reached("write.drifted")
             self._require_ours(before, desired, scope, made)
             self._move(self._plan(desired, scope))
@@ -175,7 +175,7 @@ class Reconciler:
         if not (letting_go or spared) or self.looking > CHEAP_LOOK:
             return changes
         try:
-            self._look(before)
+            self._look_again(before)
         except Unavailable as error:
             self._lost(error)
             raise
@@ -211,7 +211,7 @@ class Reconciler:
         try:
             failpoint.reached("undo.begun")
             if look:
-                self._look(before)
+                self._look_again(before)
                 failpoint.reached("undo.looked")
             for change in self._plan(before, scope):
                 self._apply_again(change)
@@ -282,6 +282,14 @@ class Reconciler:
         """Ask for a pass at once; from any thread."""
         self.alarm.ring()
 
+    def _look_again(self, before: Inventory) -> None:
+        """What a write may look at: the life of tgtd that it began with. Into another one, a pass
+        brings everything first. Raises Unavailable."""
+        peer = self.backend.ensure()
+        if peer != self._peer:
+            raise Unavailable("tgtd has been restarted")
+        self._see(before, peer)
+
     # -- passes
 
     def full_pass(self, desired: Inventory) -> int:
@@ -324,8 +332,10 @@ class Reconciler:
         return len(changes)
 
     def _look(self, desired: Inventory) -> None:
+        self._see(desired, self.backend.ensure())
+
+    def _see(self, desired: Inventory, peer: Peer) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
-        peer = self.backend.ensure()
         pending = self._pending(peer)
         started = time.monotonic()
         try:

@@ -111,9 +111,6 @@ class Living(RuleBasedStateMachine):
         self.killed = False
         self.settled = False
         """Whether the service has looked at this life of tgtd."""
-        self.overtaken = False
-        """Whether a request has brought its part into a tgtd in which nothing else of ours is yet:
-        what is not there then can be removed without it."""
         self.calm = False
         """Whether nothing but requests has come since all was seen to be well."""
 
@@ -144,7 +141,7 @@ class Living(RuleBasedStateMachine):
         sessions = self.world.sessions()
         changes = self.world.settle()
         self.require_sessions(sessions)
-        self.settled, self.overtaken = True, False
+        self.settled = True
         self.stranger.gone.clear()
         return changes
 
@@ -163,8 +160,7 @@ class Living(RuleBasedStateMachine):
             self.figures["done"] += 1
             assert not move.refusals, move.refusals
             move.done()
-            self.overtaken |= not self.settled
-            assert self.world.alive or self.overtaken or in_tgtd(self.belief) == before
+            assert self.settled or in_tgtd(self.belief) == before
         self.require_sessions(sessions, move.closes)
 
     def require_right(self, error: StorLeverError, move: Move) -> None:

@@ -568,6 +568,20 @@ def test_another_tgtd_is_not_asked_by_the_numbers_of_the_last_one(core: Core) ->
     assert core.service.target(T).state == "ready"
 
 
+def test_a_write_that_looks_brings_nothing_into_a_tgtd_that_no_pass_has_seen(core: Core) -> None:
+    """What it brought there would be of nobody's making, should the service end before the pass."""
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.tgtd.restart()
+    with pytest.raises(Unavailable, match="restarted"):
+        core.service.remove_user(T, IN, "alice")
+    with pytest.raises(Unavailable, match="restarted"):
+        core.service.set_discovery({IN: Account("bob", "bob's secret")})
+    assert not core.tgtd.accounts
+    core.settle()
+    assert core.service.inventory.targets[T].incoming == ("alice",)
+    assert core.service.target(T).state == "ready"
+
+
 def test_a_refusal_to_show_is_no_reason_to_fall_over(core: Core) -> None:
     core.flaky.fail(1, core.flaky.refuse)
     with pytest.raises(Unavailable, match="does not show"):
