@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
         sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
-        lock = threading.Lock()
+        lock = threading.RLock()
         machine = Machine(settings.state_dir)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)

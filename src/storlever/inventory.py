@@ -37,6 +37,14 @@ class Edit:
     def __bool__(self) -> bool:
         return bool(self.targets or self.accounts or self.discovery is not None)
 
+    def joined(self, later: "Edit") -> "Edit":
+        """Both in one, where the later one was made of what this one left."""
+        return Edit(
+            {**self.targets, **later.targets},
+            {**self.accounts, **later.accounts},
+            self.discovery if later.discovery is None else later.discovery,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

@@ -32,7 +32,7 @@ class Loop:
     """`desired` is asked with the lock held."""
 
     def __init__(
-        self, reconciler: Reconciler, desired: Callable[[], Inventory], lock: threading.Lock
+        self, reconciler: Reconciler, desired: Callable[[], Inventory], lock: threading.RLock
     ) -> None:
         self._reconciler = reconciler
         self._desired = desired

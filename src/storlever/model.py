@@ -157,7 +157,7 @@ class DiscoveryAuth:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Names that an unfinished write was changing: in tgtd they are ours, and in doubt.
+    """Names that unfinished writes were changing: in tgtd they are ours, and in doubt.
 
     That is so for one life of tgtd, `peer`: the next one remembers nothing of it.
     """
@@ -165,6 +165,12 @@ class Pending:
     targets: frozenset[str] = frozenset()
     accounts: frozenset[str] = frozenset()
     peer: str = ""
+
+    def joined(self, older: "Pending") -> "Pending":
+        """Both, as long as they are of one life of tgtd; else this one."""
+        if self.peer != older.peer:
+            return self
+        return Pending(self.targets | older.targets, self.accounts | older.accounts, self.peer)
 
 
 NOTHING_PENDING = Pending()

@@ -4,7 +4,7 @@ A power cut may take or garble them: then tgtd has forgotten everything too, and
 is needed. They live in the runtime folder, outside the store's promises.
 
 - `settled`: the life of tgtd that was last brought to the stored state
-- `pending`: the names that an unfinished write was changing
+- `pending`: the names that unfinished writes were changing
 - `committed`: the revision that the store committed last, until a clean end
 """
 
@@ -64,7 +64,7 @@ class FileNotes:
     def begin(self, pending: Pending) -> None:
         """Raises StateFailed."""
         try:
-            self._names.write(_said(_joined(pending, self._doubtful)))
+            self._names.write(_said(pending.joined(self._doubtful)))
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StateFailed(
@@ -88,7 +88,7 @@ class FileNotes:
         self._note_committed(revision)
 
     def doubt(self) -> None:
-        self._doubtful = _joined(self._pending, self._doubtful)
+        self._doubtful = self._pending.joined(self._doubtful)
 
     def forget(self) -> None:
         self._note_committed(0)
@@ -141,13 +141,6 @@ def _pending(said: object) -> Pending:
         return NOTHING_PENDING
     names = _names(said.get("targets")), _names(said.get("accounts"))
     return Pending(*names, str(said.get("peer", "")))
-
-
-def _joined(new: Pending, old: Pending) -> Pending:
-    """Both, as long as they are of one life of tgtd; else the new."""
-    if new.peer != old.peer:
-        return new
-    return Pending(new.targets | old.targets, new.accounts | old.accounts, new.peer)
 
 
 def _names(said: object) -> frozenset[str]:

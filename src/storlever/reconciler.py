@@ -8,7 +8,7 @@ Between two passes, a glance sees at a small price whether targets or users came
 
 import secrets
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Protocol
 
@@ -91,7 +91,7 @@ class Notes(Protocol):
     def settle(self, peer: str) -> None: ...
 
     def pending(self) -> Pending:
-        """What an unfinished write was changing."""
+        """What unfinished writes were changing."""
 
     def begin(self, pending: Pending) -> None:
         """Raises StateFailed."""
@@ -110,6 +110,10 @@ class Reconciler:
         self.down: str | None = "not looked at yet"
         """Why tgtd cannot be changed now; None when it can."""
         self._notes = notes
+        self._unfinished = NOTHING_PENDING
+        """The names of writes that are in force, and not durable."""
+        self._doubtful = NOTHING_PENDING
+        """The names of a write that is neither in force nor put back."""
         self._observed = Observed()
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
@@ -125,27 +129,42 @@ class Reconciler:
 
     # -- writes
 
-    def enforce(self, before: Inventory, desired: Inventory, scope: Scope) -> None:
-        """Bring what is in scope into force, or put `before` back and raise what went wrong."""
+    def enforce(
+        self,
+        before: Inventory,
+        desired: Inventory,
+        scope: Scope,
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Bring what is in scope into force, or put `before` back and raise what went wrong.
+
+        `verify` raises what speaks against it once it is done.
+        """
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
+        self._doubtful = Pending(scope.targets, scope.accounts, str(self._peer))
+        noted = self._doubtful.joined(self._unfinished)
         try:
-            self._notes.begin(Pending(scope.targets, scope.accounts, str(self._peer)))
+            self._notes.begin(noted)
             failpoint.reached("write.noted")
             self._move_despite_drift(changes, before, desired, scope)
+            failpoint.reached("write.enforced")
+            verify()
+            failpoint.reached("write.verified")
         except Unavailable as error:
             self._lost(error)
             raise
         except _Foreign as foreign:
-            self.put_back(before, _without(foreign.name, scope))
+            self._put_back(before, _without(foreign.name, scope))
             raise
         except StorLeverError:
-            self.put_back(before, scope)
+            self._put_back(before, scope)
             raise
         except Exception:  # at any moment: a change may be in force that we do not know of
-            self.put_back(before, scope, look=True)
+            self._put_back(before, scope, look=True)
             raise
+        self._unfinished, self._doubtful = noted, NOTHING_PENDING
 
     def _move_despite_drift(
         self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope
@@ -203,7 +222,12 @@ class Reconciler:
             ):
                 raise _Foreign(name, f"user {name!r} that is not StorLever's alone", "user-foreign")
 
-    def put_back(self, before: Inventory, scope: Scope, *, look: bool = False) -> None:
+    def abandon(self, before: Inventory, scope: Scope) -> None:
+        """Put back all that was brought into force since `finish`; it never became durable."""
+        self._doubtful, self._unfinished = self._unfinished, NOTHING_PENDING
+        self._put_back(before, scope)
+
+    def _put_back(self, before: Inventory, scope: Scope, *, look: bool = False) -> None:
         """Undo, and never raise: where even that fails, the next pass does it.
 
         `look`: what is known of tgtd may be wrong.
@@ -216,16 +240,25 @@ class Reconciler:
             for change in self._plan(before, scope):
                 self._apply_again(change)
                 failpoint.reached("undo.changed")
-            self._notes.finish()
+            self._note_unfinished()
+            self._doubtful = NOTHING_PENDING
         except Unavailable as error:
             self._lost(error)
         except Exception as error:
             log.warning("could not put back, a pass will", reason=str(error))
             self._lost(Unavailable("tgtd is being brought back to the stored state"))
 
+    def _note_unfinished(self) -> None:
+        if self._unfinished == NOTHING_PENDING:
+            self._notes.finish()
+        else:
+            self._notes.begin(self._unfinished)
+
     def finish(self, desired: Inventory, scope: Scope) -> None:
-        """The write is durable: nothing of it is in doubt, and what it mended has not failed."""
-        self._notes.finish()
+        """All that was brought into force is durable, and what was mended by it has not failed."""
+        self._unfinished = NOTHING_PENDING
+        if self._doubtful == NOTHING_PENDING:
+            self._notes.finish()
         self._forgive(desired, scope)
 
     def require_up(self) -> None:
@@ -348,7 +381,7 @@ class Reconciler:
             return
         self.looking = time.monotonic() - started
         if peer == self._peer:
-            observed.learn(self._observed, pending)
+            observed.learn(self._observed, self._doubtful)
         else:
             self._backoff.clear()
             if str(peer) == self._notes.settled():
@@ -400,6 +433,7 @@ class Reconciler:
             log.info("tgtd is up", pid=self.pid)
         self.down = None
         if not failures.doubtful:
+            self._doubtful = NOTHING_PENDING
             self._notes.finish()
             self._notes.settle(str(self._peer))
         failpoint.reached("pass.concluded")

@@ -1,18 +1,20 @@
 """The use cases: what the SAN API can do, behind one lock and one writer.
 
 A write is decided purely, put into force, made durable, and only then answered. If tgtd refuses
-or the store fails, what was before is put back and the caller hears why.
+or the store fails, what was before is put back and the caller hears why. Writes that wait together
+share a commit, and what is read is always durable.
 """
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from storlever import failpoint
 from storlever.errors import Unavailable
+from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
     FITTING,
@@ -25,9 +27,10 @@ from storlever.model import (
     sessions_in_the_way,
 )
 from storlever.names import SHORT_SECRET
-from storlever.plan import Scope
 from storlever.reconciler import Reconciler
 from storlever.shelf import Host, Shelf
+
+Answer = TypeVar("Answer")
 
 LOCK_PATIENCE = 10.0
 """Seconds a write waits for its turn."""
@@ -86,13 +89,18 @@ class Service:
     """Writes return the warnings the caller should pass on; all raise StorLeverError."""
 
     def __init__(
-        self, store: Store, reconciler: Reconciler, host: Host, lock: threading.Lock
+        self, store: Store, reconciler: Reconciler, host: Host, lock: threading.RLock
     ) -> None:
         self._store = store
         self._reconciler = reconciler
         self._lock = lock
         self._shelf = Shelf(host)
         self.inventory = store.load()
+        """What is durable."""
+        self._group = Group(self.inventory, self.inventory)
+        """The writes that are in force, and not durable yet."""
+        self._open = False
+        """Whether more may come to them before the commit."""
         for target in self.inventory.targets.values():
             for unit in target.units:
                 self._shelf.claim((target.name, unit.lun), unit)
@@ -150,12 +158,12 @@ class Service:
 
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> tuple[str, ...]:
         with self._write():
-            self._enact(self.inventory.set_discovery(given))
+            self._enact(self._latest.set_discovery(given))
         return _secret_warnings(*filter(None, given.values()))
 
     def add_target(self, name: str) -> tuple[str, ...]:
         with self._write():
-            self._enact(self.inventory.add_target(name))
+            self._enact(self._latest.add_target(name))
         return ()
 
     def edit_target(
@@ -169,8 +177,8 @@ class Service:
     ) -> tuple[str, ...]:
         """Going offline with sessions raises Conflict unless forced."""
         with self._write():
-            edit = self.inventory.edit_target(name, online=online, names=names, addresses=addresses)
-            if online is False and self.inventory.target(name).online and not force:
+            edit = self._latest.edit_target(name, online=online, names=names, addresses=addresses)
+            if online is False and self._latest.target(name).online and not force:
                 self._require_no_sessions(name)
             self._enact(edit, force=force)
         return ()
@@ -178,7 +186,7 @@ class Service:
     def remove_target(self, name: str, *, force: bool = False) -> tuple[str, ...]:
         """A target with sessions raises Conflict unless forced."""
         with self._write():
-            edit = self.inventory.remove_target(name)
+            edit = self._latest.remove_target(name)
             if not force:
                 self._require_no_sessions(name)
             self._enact(edit, force=force)
@@ -186,7 +194,7 @@ class Service:
 
     def add_user(self, name: str, direction: Direction, account: Account) -> tuple[str, ...]:
         with self._write():
-            self._enact(self.inventory.add_user(name, direction, account))
+            self._enact(self._latest.add_user(name, direction, account))
         return _secret_warnings(account)
 
     def set_secret(
@@ -200,16 +208,16 @@ class Service:
     ) -> tuple[str, ...]:
         """`secret` None changes nothing."""
         with self._write():
-            self.inventory.require_user(name, direction, user)
+            self._latest.require_user(name, direction, user)
             if secret is None:
                 return ()
             account = Account(user, secret)
-            self._enact(self.inventory.set_secret(name, direction, account, everywhere=everywhere))
+            self._enact(self._latest.set_secret(name, direction, account, everywhere=everywhere))
         return _secret_warnings(account)
 
     def remove_user(self, name: str, direction: Direction, user: str) -> tuple[str, ...]:
         with self._write():
-            self._enact(self.inventory.remove_user(name, direction, user))
+            self._enact(self._latest.remove_user(name, direction, user))
         return ()
 
     def add_unit(
@@ -217,10 +225,10 @@ class Service:
     ) -> tuple[str, ...]:
         """`given`: fields of LogicalUnit by name; those left out take their defaults."""
         with self._write():
-            self.inventory.target(name)
+            self._latest.target(name)
             unit = self._shelf.mapped(_new(lun, given), given)
-            edit = self.inventory.add_unit(name, unit)
-            store = self._shelf.usable((name, lun), unit, self.inventory, force=force)
+            edit = self._latest.add_unit(name, unit)
+            store = self._shelf.usable((name, lun), unit, self._latest, force=force)
             self._enact(
                 edit, verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid)
             )
@@ -231,11 +239,11 @@ class Service:
     ) -> tuple[str, ...]:
         """`given`: the fields to change. Giving the path again serves what is there now."""
         with self._write():
-            old = self.inventory.unit(name, lun)
+            old = self._latest.unit(name, lun)
             unit = _changed(old, given)
             if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
                 unit = self._shelf.mapped(replace(unit, product=None), given)
-            edit = self.inventory.edit_unit(name, unit)
+            edit = self._latest.edit_unit(name, unit)
             if "backing_path" in given or _asks_more(old, unit):
                 self._stand(name, old, unit, edit, force=force)
             else:
@@ -248,10 +256,10 @@ class Service:
         """Bring an edit of a LUN into force that makes it stand on its store anew."""
         place = (name, unit.lun)
         going_on = old.online and unit.backing_path == old.backing_path
-        store = self._shelf.usable(place, unit, self.inventory, force=force or going_on)
+        store = self._shelf.usable(place, unit, self._latest, force=force or going_on)
         reopen: frozenset[Place] = frozenset()
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
-            edit = edit or Edit({name: self.inventory.target(name)})
+            edit = edit or Edit({name: self._latest.target(name)})
             reopen = frozenset({place})
         self._enact(
             edit,
@@ -262,17 +270,27 @@ class Service:
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
         with self._write():
-            self._enact(self.inventory.remove_unit(name, lun))
+            self._enact(self._latest.remove_unit(name, lun))
         return ()
 
     # -- the write path
 
+    def together(self, writes: Sequence[Callable[[], Answer]]) -> list[Answer | Exception]:
+        """Carry out calls of the methods above in turn, and make them durable in one commit; what
+        each of them returned or raised. Where the commit fails, that is what became of all of
+        them: what one of them found may have been another's doing.
+        """
+        try:
+            self._reconciler.require_up()
+            with self._turn():
+                return [_outcome(write) for write in writes]
+        except Exception as error:
+            return [error for _ in writes]
+
     @contextmanager
     def _write(self) -> Iterator[None]:
         self._reconciler.require_up()
-        if not self._lock.acquire(timeout=LOCK_PATIENCE):
-            raise Unavailable("too many changes are waiting for their turn")
-        try:
+        with self._turn():
             failpoint.reached("write.locked")
             self._reconciler.require_up()
             self._claim_opened()  # by passes, since the last write
@@ -281,8 +299,32 @@ class Service:
             finally:
                 self._claim_opened()
             failpoint.reached("write.claimed")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A turn of all that may change anything; a turn within it is a part of it."""
+        if not self._lock.acquire(timeout=LOCK_PATIENCE):
+            raise Unavailable("too many changes are waiting for their turn")
+        try:
+            if self._open:
+                yield
+                return
+            self._open = True
+            try:
+                yield
+            except Exception:
+                self._abandon()
+                raise
+            finally:
+                self._open = False
+            self._commit()
         finally:
             self._lock.release()
+
+    @property
+    def _latest(self) -> Inventory:
+        """What the next write begins with."""
+        return self._group.after
 
     def _enact(
         self,
@@ -292,37 +334,40 @@ class Service:
         reopen: frozenset[Place] = frozenset(),
         verify: Callable[[], None] = lambda: None,
     ) -> None:
-        """In force, then durable, then known; or none of the three."""
+        """Bring an edit of the latest into force, or raise and leave all as it was."""
         if not edit:
             return
-        before, after = self.inventory, self.inventory.after(edit)
-        scope = replace(
-            Scope.of(edit, before, after),
-            parked=self._failing() - _changed_units(edit, before) - reopen,
-            reopen=reopen,
-            force=frozenset(edit.targets) if force else frozenset(),
-        )
-        moved = frozenset(
-            place
-            for place in _changed_units(edit, before)
-            if _path(before, place) != _path(after, place)
-        )
+        write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
-        self._reconciler.enforce(before, after, scope)
+        scope = write.scope(self._failing())
+        self._reconciler.enforce(write.before, write.after, scope, verify)
+        self._group = self._group.joined(write)
+        self._reconciler.opened |= write.moved
+
+    def _commit(self) -> None:
+        """Make what is in force durable, and known; or put back what was before, and raise."""
+        group, scope = self._group, self._group.scope(self._failing())
+        if not group.edit:
+            return
         try:
-            failpoint.reached("write.enforced")
-            verify()
-            failpoint.reached("write.verified")
-            self._store.commit(edit)
+            self._store.commit(group.edit)
         except Exception:
-            self._reconciler.put_back(before, scope)
+            self._abandon()
             raise
         # Nothing can fail between a commit and these two lines.
-        self.inventory = after
-        self._reconciler.opened |= moved
+        self.inventory = group.after
+        self._group = Group(group.after, group.after)
         failpoint.reached("write.committed")
-        self._reconciler.finish(after, scope)
+        self._reconciler.finish(group.after, scope)
         failpoint.reached("write.finished")
+
+    def _abandon(self) -> None:
+        """Put back what was before."""
+        group, self._group = self._group, Group(self.inventory, self.inventory)
+        if group.edit:
+            self._reconciler.abandon(group.before, group.scope(self._failing()))
+            self._reconciler.opened |= group.moved
+            self._claim_opened()
 
     def _claim_opened(self) -> None:
         self._claim(self._reconciler.opened)
@@ -330,7 +375,7 @@ class Service:
 
     def _claim(self, places: Iterable[Place]) -> None:
         for name, lun in places:
-            target = self.inventory.targets.get(name)
+            target = self._latest.targets.get(name)
             self._shelf.claim((name, lun), target.unit(lun) if target else None)
 
     def _failing(self) -> frozenset[Place]:
@@ -341,10 +386,11 @@ class Service:
             raise sessions_in_the_way(name, sessions)
 
 
-def _path(inventory: Inventory, place: Place) -> str | None:
-    target = inventory.targets.get(place[0])
-    unit = target.unit(place[1]) if target else None
-    return unit.backing_path if unit else None
+def _outcome(write: Callable[[], Answer]) -> Answer | Exception:
+    try:
+        return write()
+    except Exception as error:
+        return error
 
 
 def _spoken(name: str, lun: int | None) -> str:
@@ -391,15 +437,6 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
         or (old.shared and not new.shared)
         or (new.online and not old.online)
     )
-
-
-def _changed_units(edit: Edit, before: Inventory) -> frozenset[Place]:
-    changed = set()
-    for name, new in edit.targets.items():
-        old = before.targets.get(name)
-        units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
-        changed |= {(name, unit.lun) for unit in units}
-    return frozenset(changed)
 
 
 def _secret_warnings(*accounts: Account) -> tuple[str, ...]:

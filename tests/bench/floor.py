@@ -53,7 +53,7 @@ class Core:
         self.store = SqliteStore(state / "state.db")
         backend = TgtdBackend(self.recorder, AttachedTgtd(transport), machine)
         self.reconciler = Reconciler(backend, FileNotes(state / "run"))
-        self.service = Service(self.store, self.reconciler, machine, threading.Lock())
+        self.service = Service(self.store, self.reconciler, machine, threading.RLock())
 
     def traced(self, write: Callable[[], object]) -> Traces:
         self.recorder.frames.clear()

@@ -23,8 +23,9 @@ LOOKS = 20
 WRITERS = 4
 LONGEST = 600.0
 """Seconds that writes may take, from one look to the next."""
-MOST_THREADS = 2 + WRITERS + 1 + 1
-"""The first one, the loop, one for each client, and one for the test itself."""
+MOST_THREADS = 2 + 1 + WRITERS + 1
+"""The first one, the loop, the one that writes, and one for each client that reads at a time, of
+which the test itself is one."""
 MOST_GROWTH = 1024
 """KiB by which the service may grow over the second half of the run, in which memory has settled,
 as a straight line has it; however long that half is."""

@@ -150,7 +150,7 @@ class RealWorld(World):
         machine = Machine(self.tgtd.root / "private")
         backend = TgtdBackend(transport, AttachedTgtd(transport), machine)
         self._reconciler = Reconciler(backend, self._notes)
-        self._service = Service(self._store, self._reconciler, machine, threading.Lock())
+        self._service = Service(self._store, self._reconciler, machine, threading.RLock())
 
     @property
     def service(self) -> Service:

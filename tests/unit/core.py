@@ -88,7 +88,7 @@ class Core:
     notes: MemoryNotes = field(default_factory=MemoryNotes)
 
     def __post_init__(self) -> None:
-        lock = threading.Lock()
+        lock = threading.RLock()
         self.flaky = FlakyTgtd(self.tgtd)
         machine = Machine(self.folder / "private")
         self.backend = TgtdBackend(self.flaky, self.tgtd, machine)

@@ -20,7 +20,7 @@ IN, OUT = Direction.INCOMING, Direction.OUTGOING
 MOST_REQUESTS = 60
 LOOKING_REQUESTS = 4
 """What it takes to look at everything."""
-DURABLE = ("write.committed", "write.finished", "write.claimed")
+DURABLE = ("write.committed", "write.finished")
 """Fail points that a write reaches when it is durable already."""
 
 

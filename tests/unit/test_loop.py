@@ -28,7 +28,7 @@ def core(tmp_path: Path) -> Core:
 
 @pytest.fixture
 def loop(core: Core) -> Iterator[Loop]:
-    loop = Loop(core.reconciler, lambda: core.service.inventory, threading.Lock())
+    loop = Loop(core.reconciler, lambda: core.service.inventory, threading.RLock())
     yield loop
     loop.stop()
 

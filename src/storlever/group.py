@@ -1,0 +1,69 @@
+"""Writes that are in force one by one, and become durable in one commit."""
+
+from dataclasses import dataclass, replace
+
+from storlever.inventory import Edit, Inventory
+from storlever.model import Place
+from storlever.plan import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What its writes made of `before`; a single write is a group too.
+
+    `reopen`: LUNs that opened their path anew; `force`: targets whose sessions may be closed.
+    """
+
+    before: Inventory
+    after: Inventory
+    edit: Edit = Edit()
+    reopen: frozenset[Place] = frozenset()
+    force: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, edit: Edit, before: Inventory, reopen: frozenset[Place], *, force: bool) -> "Group":
+        forced = frozenset(edit.targets) if force else frozenset()
+        return cls(before, before.after(edit), edit, reopen, forced)
+
+    def joined(self, later: "Group") -> "Group":
+        """Both, where the later one began as this one ended."""
+        return Group(
+            self.before,
+            later.after,
+            self.edit.joined(later.edit),
+            self.reopen | later.reopen,
+            self.force | later.force,
+        )
+
+    def scope(self, failing: frozenset[Place]) -> Scope:
+        """What a plan for it may touch; a LUN that is `failing` for other reasons is not."""
+        return replace(
+            Scope.of(self.edit, self.before, self.after),
+            parked=failing - self._changed() - self.reopen,
+            reopen=self.reopen,
+            force=self.force,
+        )
+
+    @property
+    def moved(self) -> frozenset[Place]:
+        """LUNs that stand on another path than before, or are new, or gone."""
+        return frozenset(
+            place
+            for place in self._changed()
+            if _path(self.before, place) != _path(self.after, place)
+        )
+
+    def _changed(self) -> frozenset[Place]:
+        changed = set()
+        for name, new in self.edit.targets.items():
+            old = self.before.targets.get(name)
+            units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
+            changed |= {(name, unit.lun) for unit in units}
+        return frozenset(changed)
+
+
+def _path(inventory: Inventory, place: Place) -> str | None:
+    name, lun = place
+    target = inventory.targets.get(name)
+    unit = target.unit(lun) if target else None
+    return unit.backing_path if unit else None

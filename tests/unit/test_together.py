@@ -1,0 +1,266 @@
+"""Writes that share a commit: each is in force or undone by itself, all are durable or none is."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from storlever.errors import Conflict, Refused, StateFailed, Unavailable
+from storlever.inventory import Direction, Edit, Inventory
+from storlever.model import Account
+from storlever.service import Service
+from storlever.tgtd.memory import MemoryTgtd
+from storlever.web import threads
+from storlever.web.threads import Threaded
+from tests.unit.core import Core, Crash, FlakyStore
+from tests.world import folder, image
+
+T, U, NEW = "iqn.2026-01.test:one", "iqn.2026-01.test:two", "iqn.2026-01.test:new"
+IN = Direction.INCOMING
+MOST_REQUESTS = 60
+ALICE, BOB = Account("alice", "alice's secret"), Account("bob", "bob's secret")
+
+
+class CountingStore(FlakyStore):
+    commits = 0
+
+    def commit(self, edit: Edit) -> None:
+        super().commit(edit)
+        self.commits += 1
+
+
+class Fixed(Core):
+    store: CountingStore
+
+
+@pytest.fixture
+def core() -> Iterator[Fixed]:
+    """Two targets, the first with a user and a LUN, and a foreign one."""
+    with folder() as path:
+        for number in range(1, 4):
+            image(path / f"{number}.img", number)
+        core = Fixed(path, MemoryTgtd(), CountingStore())
+        core.settle()
+        core.service.add_target(T)
+        core.service.add_target(U)
+        core.service.add_user(T, IN, ALICE)
+        core.service.add_unit(T, 1, {"backing_path": f"{path}/1.img"})
+        core.add_foreign()
+        core.settle()
+        yield core
+
+
+Evidence = Callable[[Inventory], bool]
+
+
+def _writes(core: Core) -> list[tuple[Callable[[], object], Evidence]]:
+    """Writes, each with what shows that it was made. Later ones build on earlier ones."""
+    service, path = core.service, core.folder
+    return [
+        (lambda: service.add_user(U, IN, BOB), lambda now: "bob" in now.targets[U].incoming),
+        (
+            lambda: service.remove_unit(T, 1),
+            lambda now: now.targets[T].unit(1) is None,
+        ),
+        (
+            lambda: service.add_unit(U, 5, {"backing_path": f"{path}/1.img"}),
+            lambda now: now.targets[U].unit(5) is not None,
+        ),
+        (lambda: service.add_target(NEW), lambda now: NEW in now.targets),
+        (
+            lambda: service.add_user(NEW, IN, ALICE),
+            lambda now: NEW in now.targets and "alice" in now.targets[NEW].incoming,
+        ),
+        (
+            lambda: service.edit_target(T, addresses=("10.0.0.1",)),
+            lambda now: now.targets[T].access.addresses == ("10.0.0.1",),
+        ),
+    ]
+
+
+def together(core: Core) -> list[object]:
+    return core.service.together([write for write, _ in _writes(core)])
+
+
+def require_as_told(core: Core, outcomes: list[object]) -> None:
+    """Made is what was told so, and nothing else."""
+    evidence = [shows(core.service.inventory) for _, shows in _writes(core)]
+    assert evidence == [not isinstance(outcome, Exception) for outcome in outcomes]
+    assert core.store.load() == core.service.inventory
+
+
+def require_in_force(core: Core) -> None:
+    """tgtd has what it would have if it were told everything anew."""
+    shown = core.shown()
+    core.tgtd.restart()
+    core.add_foreign()
+    core.settle()
+    assert core.shown() == shown
+
+
+def test_writes_together_build_on_each_other_and_share_a_commit(core: Fixed) -> None:
+    commits = core.store.commits
+    outcomes = together(core)
+    assert outcomes == [()] * len(outcomes)
+    assert core.store.commits == commits + 1
+    require_as_told(core, outcomes)
+    assert core.settle() == 0
+    require_in_force(core)
+
+
+def test_nobody_sees_what_is_not_durable(core: Fixed) -> None:
+    before, seen = core.service.inventory, []
+    together = [lambda: core.service.add_target(NEW), lambda: seen.append(core.service.inventory)]
+    core.service.together(together)
+    assert seen == [before]
+    assert NEW in core.service.inventory.targets
+
+
+def test_one_that_is_refused_leaves_the_others_alone(core: Fixed) -> None:
+    def refused() -> None:
+        core.service.add_user(T, IN, Account("alice", "not alice's secret"))
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    first, *rest = [write for write, _ in _writes(core)]
+    outcomes = core.service.together([first, refused, *rest, broken])
+    assert isinstance(outcomes.pop(), ZeroDivisionError)
+    assert isinstance(outcomes.pop(1), Conflict)
+    require_as_told(core, outcomes)
+    assert core.settle() == 0
+
+
+def test_without_a_commit_all_of_them_are_undone(core: Fixed) -> None:
+    before, inventory = core.shown(), core.service.inventory
+    core.store.full = True
+    outcomes = together(core)
+    assert all(isinstance(outcome, StateFailed) for outcome in outcomes)
+    assert core.service.inventory is inventory
+    assert core.shown() == before
+    assert core.settle() == 0
+    core.store.full = False
+    require_as_told(core, together(core))
+    assert core.settle() == 0
+
+
+def test_a_refusal_that_stood_on_what_was_undone_is_no_answer(core: Fixed) -> None:
+    core.store.full = True
+    twice = core.service.together([lambda: core.service.add_target(NEW)] * 2)
+    assert [type(outcome) for outcome in twice] == [StateFailed, StateFailed]
+
+
+@pytest.mark.parametrize("fault", ["refuse", "die", "time_out_after"])
+def test_a_fault_anywhere_costs_no_more_than_was_told(core: Fixed, fault: str) -> None:
+    inventory = core.service.inventory
+    for number in range(1, MOST_REQUESTS):
+        core.flaky.fail(number, getattr(core.flaky, fault))
+        outcomes = together(core)
+        core.flaky.mend()
+        if not core.flaky.hit:
+            assert number > len(outcomes)
+            return
+        failed = [each for each in outcomes if isinstance(each, Exception)]
+        assert failed
+        assert fault == "refuse" or any(isinstance(each, Unavailable) for each in failed)
+        require_as_told(core, outcomes)
+        if core.tgtd.dead:
+            core.tgtd.restart()
+            core.add_foreign()
+        core.settle()
+        assert core.settle() == 0
+        require_in_force(core)
+        core = _anew(core, inventory)
+    raise AssertionError("the writes never end")
+
+
+def _anew(core: Fixed, inventory: Inventory) -> Fixed:
+    store = CountingStore(inventory)
+    new = Fixed(core.folder, MemoryTgtd(), store)
+    new.settle()
+    new.add_foreign()
+    new.settle()
+    return new
+
+
+@pytest.mark.parametrize("fault", ["crash_before", "crash_after"])
+def test_a_kill_before_the_commit_is_as_if_nobody_had_asked(core: Fixed, fault: str) -> None:
+    before, life = core.shown(), core
+    for number in range(1, MOST_REQUESTS):
+        life.flaky.fail(number, getattr(life.flaky, fault))
+        try:
+            together(life)
+        except Crash:
+            life = Fixed(life.folder, life.tgtd, life.store, life.notes)
+            life.settle()
+            assert life.shown() == before
+            assert life.settle() == 0
+        else:
+            assert number > 1
+            return
+    raise AssertionError("the writes never end")
+
+
+def test_a_refused_write_leaves_the_note_of_the_others_in_place(core: Fixed) -> None:
+    """Should the service be killed before the commit, they are undone by its next life."""
+
+    def refused() -> None:
+        core.flaky.fail(1, core.flaky.refuse)
+        with pytest.raises(Refused):
+            core.service.edit_target(U, addresses=("10.0.0.1",))
+
+    def killed() -> None:
+        raise Crash
+
+    before = core.shown()
+    with pytest.raises(Crash):
+        core.service.together([lambda: core.service.add_target(NEW), refused, killed])
+    next_life = Fixed(core.folder, core.tgtd, CountingStore(core.service.inventory), core.notes)
+    next_life.settle()
+    assert next_life.service.health().foreign == ("iqn.2026-01.test:foreign",)
+    assert next_life.shown() == before
+
+
+# -- the thread that takes what waits
+
+
+def test_what_waits_is_done_together(core: Fixed) -> None:
+    commits, names = core.store.commits, [f"{NEW}{number}" for number in range(10)]
+
+    async def ask() -> None:
+        threaded = Threaded(core.service)
+        with core.service._lock:
+            asked = [asyncio.create_task(threaded.write(Service.add_target, x)) for x in names]
+            await asyncio.sleep(0.05)
+            assert not any(each.done() for each in asked)
+        assert await asyncio.gather(*asked) == [()] * len(names)
+        with pytest.raises(Conflict):
+            await threaded.write(Service.add_target, names[0])
+
+    asyncio.run(ask())
+    assert core.service.inventory.targets.keys() >= set(names)
+    assert core.store.commits - commits == 2  # the first one found nobody waiting
+
+
+def test_a_write_that_waits_too_long_is_never_made(
+    core: Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOCK_PATIENCE", 0.05)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Service) -> None:
+        busy.set()
+        assert go_on.wait(10)
+
+    async def ask() -> None:
+        threaded = Threaded(core.service)
+        first = asyncio.create_task(threaded.write(slow))
+        await asyncio.to_thread(busy.wait, 10)
+        with pytest.raises(Unavailable, match="waiting"):
+            await threaded.write(Service.add_target, NEW)
+        go_on.set()
+        await first
+        assert await threaded.write(Service.target_names) == sorted([T, U])
+
+    asyncio.run(ask())
