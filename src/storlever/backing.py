@@ -129,7 +129,8 @@ def _is_tape(header: bytes) -> bool:
 
 
 def _file_holder(path: str) -> str | None:
-    return "swap" if os.path.realpath(path) in _swaps() else None
+    swaps = _swaps()
+    return "swap" if swaps and os.path.realpath(path) in swaps else None
 
 
 def _block_holder(path: str, device: str) -> str | None:

@@ -11,19 +11,21 @@ from storlever.plan import Scope
 class Group:
     """What its writes made of `before`; a single write is a group too.
 
-    `reopen`: LUNs that opened their path anew; `force`: targets whose sessions may be closed.
+    `changed`: LUNs that are other ones than before; `reopen`: those that opened their path anew;
+    `force`: targets whose sessions may be closed.
     """
 
     before: Inventory
     after: Inventory
     edit: Edit = Edit()
+    changed: frozenset[Place] = frozenset()
     reopen: frozenset[Place] = frozenset()
     force: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, edit: Edit, before: Inventory, reopen: frozenset[Place], *, force: bool) -> "Group":
         forced = frozenset(edit.targets) if force else frozenset()
-        return cls(before, before.after(edit), edit, reopen, forced)
+        return cls(before, before.after(edit), edit, _changed(edit, before), reopen, forced)
 
     def joined(self, later: "Group") -> "Group":
         """Both, where the later one began as this one ended."""
@@ -31,6 +33,7 @@ class Group:
             self.before,
             later.after,
             self.edit.joined(later.edit),
+            self.changed | later.changed,
             self.reopen | later.reopen,
             self.force | later.force,
         )
@@ -39,7 +42,7 @@ class Group:
         """What a plan for it may touch; a LUN that is `failing` for other reasons is not."""
         return replace(
             Scope.of(self.edit, self.before, self.after),
-            parked=failing - self._changed() - self.reopen,
+            parked=failing - self.changed - self.reopen,
             reopen=self.reopen,
             force=self.force,
         )
@@ -48,18 +51,17 @@ class Group:
     def moved(self) -> frozenset[Place]:
         """LUNs that stand on another path than before, or are new, or gone."""
         return frozenset(
-            place
-            for place in self._changed()
-            if _path(self.before, place) != _path(self.after, place)
+            place for place in self.changed if _path(self.before, place) != _path(self.after, place)
         )
 
-    def _changed(self) -> frozenset[Place]:
-        changed = set()
-        for name, new in self.edit.targets.items():
-            old = self.before.targets.get(name)
-            units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
-            changed |= {(name, unit.lun) for unit in units}
-        return frozenset(changed)
+
+def _changed(edit: Edit, before: Inventory) -> frozenset[Place]:
+    changed = set()
+    for name, new in edit.targets.items():
+        old = before.targets.get(name)
+        units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
+        changed |= {(name, unit.lun) for unit in units}
+    return frozenset(changed)
 
 
 def _path(inventory: Inventory, place: Place) -> str | None:

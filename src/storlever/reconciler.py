@@ -254,12 +254,11 @@ class Reconciler:
         else:
             self._notes.begin(self._unfinished)
 
-    def finish(self, desired: Inventory, scope: Scope) -> None:
-        """All that was brought into force is durable, and what was mended by it has not failed."""
+    def finish(self) -> None:
+        """All that was brought into force is durable."""
         self._unfinished = NOTHING_PENDING
         if self._doubtful == NOTHING_PENDING:
             self._notes.finish()
-        self._forgive(desired, scope)
 
     def require_up(self) -> None:
         if self.down is not None:
@@ -271,8 +270,8 @@ class Reconciler:
             self._apply(change)
             failpoint.reached("write.changed")
 
-    def _forgive(self, desired: Inventory, scope: Scope) -> None:
-        """Forget the failures of what a write has just mended or removed."""
+    def forgive(self, desired: Inventory, scope: Scope) -> None:
+        """Forget the failures of what was just mended or removed."""
         for name, lun in list(self.failures):
             if name not in scope.targets or (name, lun) in scope.parked:
                 continue

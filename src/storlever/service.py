@@ -346,7 +346,7 @@ class Service:
 
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
-        group, scope = self._group, self._group.scope(self._failing())
+        group = self._group
         if not group.edit:
             return
         try:
@@ -358,7 +358,9 @@ class Service:
         self.inventory = group.after
         self._group = Group(group.after, group.after)
         failpoint.reached("write.committed")
-        self._reconciler.finish(group.after, scope)
+        self._reconciler.finish()
+        if self._reconciler.failures:
+            self._reconciler.forgive(group.after, group.scope(self._failing()))
         failpoint.reached("write.finished")
 
     def _abandon(self) -> None:

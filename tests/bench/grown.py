@@ -37,10 +37,10 @@ def _target(folder: Path, number: int) -> Target:
     return Target(target_name(number), units=(unit,))
 
 
-def grown(root: Path, count: int, **settings: str) -> StorLever:
+def grown(root: Path, count: int, kind: type[StorLever] = StorLever, **settings: str) -> StorLever:
     """Not started; `count` targets stand in its state file."""
     root.mkdir(exist_ok=True)
-    storlever = StorLever(root, **settings)
+    storlever = kind(root, **settings)
     storlever.state.mkdir(mode=0o700)
     store = SqliteStore(storlever.state / "state.db")
     store.commit(Edit(targets(root, count)))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.bench.figure import median
+from tests.bench.slow import built
 from tests.torture.host import Login
 from tests.world import Tgtd, folder
 
@@ -124,9 +125,7 @@ class Farm:
         self.file.write_bytes(os.urandom(1 << 20) * MEGABYTES)
         self.slow_file = root / "disk.slow"
         self.slow_file.hardlink_to(self.file)
-        self._library = root / "slow.so"
-        source = Path(__file__).with_name("slow.c")
-        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", self._library, source], check=True)
+        self._library = built(root)
         self._daemons: dict[int, Tgtd] = {}
         self._places = {setup: self._made(setup, tid) for tid, setup in enumerate(setups, 1)}
 

@@ -15,6 +15,7 @@ from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, side_by_side, timed
 from tests.bench.floor import Core, RawStore, Traces, exchange, running
 from tests.bench.grown import grown, path_of, target_name
+from tests.bench.slow import SlowlySyncing
 from tests.world import StorLever, folder, image
 
 NAME = target_name(0)
@@ -65,9 +66,15 @@ def figures(quick: bool) -> Iterator[Figure]:
             with Client(storlever.start().port) as client:
                 yield from _against_hello(client, calls)
                 yield from _against_the_floor(root, client, calls)
-            yield from _crowd(storlever, 2.0 if quick else 5.0)
+            yield from _crowd(storlever, "", 2.0 if quick else 5.0)
         finally:
             storlever.close()
+        slow = grown(root / "slow", CROWD, SlowlySyncing)
+        try:
+            slow.start()
+            yield from _crowd(slow, ", on a disk that syncs in 5 ms", 2.0)
+        finally:
+            slow.close()
 
 
 def _against_hello(client: Client, calls: int) -> Iterator[Figure]:
@@ -97,27 +104,28 @@ def _against_the_floor(root: Path, client: Client, calls: int) -> Iterator[Figur
                 core.traced(lambda write=write: write(core.service))  # type: ignore[misc]
                 for write in (kind.call, kind.undo)
             )
-            samples = _in_turns(
-                {
-                    "hello": (lambda: client.request("GET", "/healthz"), lambda: None),
-                    "http": (_http(client, kind.http), _http(client, kind.undo_http)),
-                    "service": (
-                        lambda kind=kind: kind.call(core.service),  # type: ignore[misc]
-                        lambda kind=kind: kind.undo(core.service),  # type: ignore[misc]
-                    ),
-                    "floor": (
-                        _raw(tgtd.socket_path, store, there),
-                        _raw(tgtd.socket_path, store, back),
-                    ),
-                },
-                calls,
-            )
-            spent = {what: median(seconds) for what, seconds in samples.items()}
-            floor = spent["floor"]
-            yield at_most(f"{name}: service / floor", spent["service"] / floor, 2, calls)
-            over_http = spent["http"] / (floor + spent["hello"])
-            yield at_most(f"{name} over HTTP / (floor + hello)", over_http, 2, calls)
-            yield at_most(f"{name} over HTTP / floor", spent["http"] / floor, None, calls)
+            own = {
+                "service": (
+                    lambda kind=kind: kind.call(core.service),  # type: ignore[misc]
+                    lambda kind=kind: kind.undo(core.service),  # type: ignore[misc]
+                ),
+                "floor": (
+                    _raw(tgtd.socket_path, store, there),
+                    _raw(tgtd.socket_path, store, back),
+                ),
+            }
+            over_http = {
+                "hello": (lambda: client.request("GET", "/healthz"), lambda: None),
+                "http": (_http(client, kind.http), _http(client, kind.undo_http)),
+                "floor": own["floor"],
+            }
+            spent = _medians(own, calls)
+            yield at_most(f"{name}: service / floor", spent["service"] / spent["floor"], 2, calls)
+            spent = _medians(over_http, calls)
+            least = spent["floor"] + spent["hello"]
+            yield at_most(f"{name} over HTTP / (floor + hello)", spent["http"] / least, 2, calls)
+            ratio = spent["http"] / spent["floor"]
+            yield at_most(f"{name} over HTTP / floor", ratio, None, calls)
 
 
 def _http(client: Client, request: tuple[str, str, Any]) -> Callable[[], object]:
@@ -132,19 +140,19 @@ def _raw(path: str, store: RawStore, traces: Traces) -> Callable[[], object]:
     return both
 
 
-def _in_turns(
+def _medians(
     works: Mapping[str, tuple[Callable[[], object], Callable[[], object]]], calls: int
-) -> dict[str, list[float]]:
+) -> dict[str, float]:
     """The seconds of the first of each pair, in turns; the second one undoes it, and is free."""
     samples: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(calls):
         for name, (work, undo) in works.items():
             samples[name].append(timed(work))
             undo()
-    return samples
+    return {name: median(seconds) for name, seconds in samples.items()}
 
 
-def _crowd(storlever: StorLever, seconds: float) -> Iterator[Figure]:
+def _crowd(storlever: StorLever, where: str, seconds: float) -> Iterator[Figure]:
     """Each client writes to a target of its own, as fast as it is answered."""
     turns = 3
     alone, crowded = [], []
@@ -153,7 +161,7 @@ def _crowd(storlever: StorLever, seconds: float) -> Iterator[Figure]:
         crowded.append(throughput(storlever, CROWD, seconds / 2))
     gain = sum(crowded) / sum(alone)
     number = round(sum(crowded) * seconds / 2)
-    yield at_least(f"PUT lun, {CROWD} clients / 1 client, throughput", gain, 1.5, number)
+    yield at_least(f"PUT lun, {CROWD} clients / 1 client, throughput{where}", gain, 1.5, number)
 
 
 def throughput(storlever: StorLever, clients: int, seconds: float) -> float:

@@ -103,7 +103,7 @@ class House:
                 raise
             self.taken["refused"] += 1
             return
-        self._reconciler.finish(new, scope)
+        self._reconciler.finish()
         self.desired = new
 
     # -- and what must be true of it
