@@ -59,7 +59,7 @@ class Unusable(ValueError):
 def inspect(path: str) -> BackingStore:
     """Raises Unusable. What is no file or disk is not opened: that alone may do things to it."""
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116  a Path costs as much as the call
         if stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode):
             return _opened(path)
     except FileNotFoundError:
@@ -74,7 +74,7 @@ def inspect(path: str) -> BackingStore:
 def identity_of(path: str) -> str | None:
     """The identity that `inspect` gives, without opening anything; None when nothing is there."""
     try:
-        return _identity(os.stat(path))  # noqa: PTH116  a Path costs as much as the call
+        return _identity(os.stat(path))  # noqa: PTH116
     except OSError:
         return None
 
@@ -154,7 +154,8 @@ def _block_holder(path: str, device: str) -> str | None:
 
 
 def _swaps() -> frozenset[str]:
-    lines = Path("/proc/swaps").read_text().splitlines()[1:]
+    with open("/proc/swaps", "rb", buffering=0) as file:  # noqa: PTH123  at every new LUN
+        lines = os.fsdecode(file.read()).splitlines()[1:]
     return frozenset(line.split()[0] for line in lines)
 
 
@@ -195,11 +196,11 @@ def _printable(text: bytes) -> str:
     return plain.replace(",", " ").strip()[:36].rstrip()
 
 
-def _is_settled(path: Path) -> bool:
+def _is_settled(path: str) -> bool:
     """Whether only the superuser (or we) can make the path lead elsewhere. Raises OSError."""
-    trusted = {0, os.geteuid()}
-    for entry in (path, *path.parents):
-        status = entry.lstat()
+    trusted, below = {0, os.geteuid()}, 0
+    for entry in _upwards(path):
+        status = os.lstat(entry)
         if stat.S_ISLNK(status.st_mode):
             return False
         if stat.S_ISDIR(status.st_mode):
@@ -207,9 +208,17 @@ def _is_settled(path: Path) -> bool:
             sticky = status.st_mode & stat.S_ISVTX
             if status.st_uid not in trusted or (writable and not sticky):
                 return False
-        if status.st_uid not in trusted and entry.parent.stat().st_mode & stat.S_ISVTX:
-            return False
+            if sticky and below not in trusted:
+                return False
+        below = status.st_uid
     return True
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The path, and every folder above it. Paths of pathlib cost as much as looking at them."""
+    yield path
+    while (above := os.path.dirname(path)) != path:  # noqa: PTH120
+        yield (path := above)
 
 
 def _inodes(folder: str) -> Iterator[int]:
@@ -256,7 +265,7 @@ class Machine:
         can change what the path leads to; nor where we may not look.
         """
         try:
-            if _is_settled(Path(path)):
+            if _is_settled(path):
                 return True
             descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  names are all we need
         except OSError:
