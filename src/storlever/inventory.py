@@ -10,6 +10,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
+from immutables import Map
+
 from storlever.errors import Conflict, Fault, Invalid, NotFound
 from storlever.model import Access, Account, DiscoveryAuth, LogicalUnit, Target
 
@@ -48,12 +50,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Targets and accounts by name. Copies are shallow: an edit costs what it touches."""
+    """Targets and accounts by name, in maps that share what an edit leaves alone: it costs what it
+    touches (docs/decisions/0016). They have no order."""
 
-    targets: Mapping[str, Target] = field(default_factory=dict)
-    accounts: Mapping[str, Account] = field(default_factory=dict)
+    targets: Map[str, Target] = Map()
+    accounts: Map[str, Account] = Map()
     discovery: DiscoveryAuth = DiscoveryAuth()
-    users: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    users: Map[str, frozenset[str]] = field(default=Map(), repr=False)
     """Account name -> the targets (or DISCOVERY) that use it."""
 
     @classmethod
@@ -72,7 +75,8 @@ class Inventory:
         known = {account.name: account for account in accounts}
         if missing := users.keys() - known.keys():
             raise Invalid(Fault("accounts", f"used but not defined: {', '.join(missing)}"))
-        return cls(by_name, known, discovery, {name: frozenset(at) for name, at in users.items()})
+        used = {name: frozenset(at) for name, at in users.items()}
+        return cls(Map(by_name), Map(known), discovery, Map(used))
 
     # -- looking things up
 
@@ -216,12 +220,14 @@ class Inventory:
 
     def after(self, edit: Edit) -> "Inventory":
         """This inventory with the edit made."""
-        users = dict(self.users)
+        users = self.users
         for name, target in edit.targets.items():
             old = self.targets.get(name)
-            _move(users, name, old.accounts if old else (), target.accounts if target else ())
+            users = _moved(
+                users, name, old.accounts if old else (), target.accounts if target else ()
+            )
         if edit.discovery is not None:
-            _move(users, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
+            users = _moved(users, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
         return Inventory(
             _patched(self.targets, edit.targets),
             _patched(self.accounts, edit.accounts),
@@ -249,7 +255,7 @@ class Inventory:
         let_go = set(self.discovery.accounts) if discovery is not None else set()
         for name in targets:
             let_go |= self.targets[name].accounts
-        used = self.after(Edit(targets, changed, discovery)).users if let_go else {}
+        used = self.after(Edit(targets, changed, discovery)).users if let_go else Map()
         unused = dict.fromkeys(name for name in let_go if name not in used)
         return Edit(targets, changed | unused, discovery)
 
@@ -286,24 +292,21 @@ def _by_number(units: Iterable[LogicalUnit]) -> tuple[LogicalUnit, ...]:
     return tuple(sorted(units, key=lambda unit: unit.lun))
 
 
-def _patched(old: Mapping[str, Value], changes: Mapping[str, Value | None]) -> Mapping[str, Value]:
-    if not changes:
-        return old
-    new = dict(old)
+def _patched(old: Map[str, Value], changes: Mapping[str, Value | None]) -> Map[str, Value]:
     for name, value in changes.items():
-        if value is None:
-            new.pop(name, None)
-        else:
-            new[name] = value
-    return new
+        if value is not None:
+            old = old.set(name, value)
+        elif name in old:
+            old = old.delete(name)
+    return old
 
 
-def _move(
-    users: dict[str, frozenset[str]], place: str, old: Iterable[str], new: Iterable[str]
-) -> None:
+def _moved(
+    users: Map[str, frozenset[str]], place: str, old: Iterable[str], new: Iterable[str]
+) -> Map[str, frozenset[str]]:
     for name in set(old) - set(new):
-        users[name] = users[name] - {place}
-        if not users[name]:
-            del users[name]
+        left = users[name] - {place}
+        users = users.set(name, left) if left else users.delete(name)
     for name in set(new) - set(old):
-        users[name] = users.get(name, frozenset()) | {place}
+        users = users.set(name, users.get(name, frozenset()) | {place})
+    return users

@@ -155,8 +155,9 @@ def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[st
     reach = scope.targets | ({DISCOVERY} if scope.discovery else set())
     return frozenset(
         name
-        for name in names & observed.accounts.keys() & desired.accounts.keys()
-        if observed.accounts[name] != desired.accounts[name].secret
+        for name in names & observed.accounts.keys()
+        if name in desired.accounts
+        and observed.accounts[name] != desired.accounts[name].secret
         and desired.users.get(name, frozenset()) <= reach
     )
 
@@ -169,10 +170,10 @@ def _accounts(
     needed: set[str],
     guard: Account,
 ) -> Steps:
-    unwanted = scope.accounts - desired.accounts.keys()
+    unwanted = {name for name in scope.accounts if name not in desired.accounts}
     going = (stale | (unwanted & observed.accounts.keys())) - observed.pinned
     coming = {name for name in needed if name in stale or name not in observed.accounts}
-    known = {**desired.accounts, GUARD: guard} if GUARD in coming else desired.accounts
+    known = desired.accounts.set(GUARD, guard)
     return [
         *((Step.DELETE_ACCOUNTS, DeleteAccount(name)) for name in sorted(going)),
         *((Step.CREATE_ACCOUNTS, CreateAccount(known[name])) for name in sorted(coming)),

@@ -215,7 +215,7 @@ class Reconciler:
         for name in scope.targets - made:  # taking a view of keys away would look at every key
             if name in known.targets and name not in before.targets:
                 raise _Foreign(name, f"target {name} that is not StorLever's", "target-foreign")
-        for name in scope.accounts & desired.accounts.keys():
+        for name in filter(desired.accounts.__contains__, scope.accounts):
             old = before.accounts.get(name)
             if (old is None and name in known.accounts and name not in made) or (
                 name in known.pinned and old != desired.accounts[name]
@@ -385,7 +385,7 @@ class Reconciler:
             self._backoff.clear()
             if str(peer) == self._notes.settled():
                 observed.learn(_expected(desired), pending)
-        ours = desired.targets.keys() | pending.targets
+        ours = pending.targets.union(desired.targets)
         self.foreign = tuple(sorted(observed.targets.keys() - ours))
         observed.pinned = frozenset(
             account for name in self.foreign for account in observed.targets[name].bindings.accounts
@@ -398,8 +398,8 @@ class Reconciler:
 
     def _whole(self, desired: Inventory, now: float) -> Scope:
         pending = self._pending(self._peer)
-        left_over = (pending.targets & self._observed.targets.keys()) - desired.targets.keys()
-        accounts = pending.accounts | desired.accounts.keys()
+        left_over = (pending.targets & self._observed.targets.keys()).difference(desired.targets)
+        accounts = pending.accounts.union(desired.accounts)
         return Scope(
             targets=frozenset(desired.targets) | left_over,
             accounts=accounts,

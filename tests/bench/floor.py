@@ -3,12 +3,14 @@
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from storlever.backing import Machine
+from storlever.inventory import Edit
 from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
 from storlever.schema import PRAGMAS
@@ -22,15 +24,20 @@ from tests.world import Tgtd
 
 
 class Recorder:
-    """A transport that remembers the frames it sent."""
+    """A transport that remembers the frames it sent, and the seconds that it waited."""
 
     def __init__(self, transport: SocketTransport) -> None:
         self._transport = transport
         self.frames: list[bytes] = []
+        self.seconds = 0.0
 
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         self.frames.append(request.encode())
-        return self._transport.exchange(request, pid=pid)
+        started = time.perf_counter()
+        try:
+            return self._transport.exchange(request, pid=pid)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,18 @@ class Traces:
 
 
 class Core:
-    """The service without HTTP on a tgtd of somebody else's, with what it does laid open."""
+    """The service without HTTP on a tgtd of somebody else's, with what it does laid open; it
+    begins with what `edit` makes."""
 
-    def __init__(self, root: Path, tgtd: Tgtd) -> None:
+    def __init__(self, root: Path, tgtd: Tgtd, edit: Edit = Edit()) -> None:  # noqa: B008  frozen
+        self.root = root
         state = root / "core"
         (state / "run").mkdir(parents=True)
         transport = SocketTransport(tgtd.socket_path, timeout=30)
         machine = Machine(state)
         self.recorder = Recorder(transport)
         self.store = SqliteStore(state / "state.db")
+        self.store.commit(edit)
         backend = TgtdBackend(self.recorder, AttachedTgtd(transport), machine)
         self.reconciler = Reconciler(backend, FileNotes(state / "run"))
         self.service = Service(self.store, self.reconciler, machine, threading.RLock())

@@ -18,9 +18,8 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 def _at(count: int, turns: int) -> Iterator[Figure]:
     with folder() as root, running(root) as tgtd:
-        core = Core(root, tgtd)
-        core.store.commit(Edit(targets(root, count)))
-        core.service.inventory = inventory = core.store.load()
+        core = Core(root, tgtd, Edit(targets(root, count)))
+        inventory = core.service.inventory
         ours, raw, idle = [], [], []
         for _ in range(turns):
             core.recorder.frames.clear()

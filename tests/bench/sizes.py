@@ -4,14 +4,19 @@ import json
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 
+from storlever.inventory import Direction, Edit
+from storlever.model import Account
 from tests.bench.client import Client
-from tests.bench.figure import Figure, at_most, median, p99, side_by_side
-from tests.bench.grown import grown, path_of, target_name
+from tests.bench.figure import Figure, at_most, median, p99, side_by_side, timed
+from tests.bench.floor import Core, running
+from tests.bench.grown import grown, path_of, target_name, targets
 from tests.bench.writes import CROWD, throughput
 from tests.world import StorLever, folder, image, wait_until
 
@@ -44,7 +49,8 @@ def figures(quick: bool) -> Iterator[Figure]:
             yield at_most(f"{what} at {most:,} targets / at 1, p99", tail, None, calls)
         yield from _crowds(services[1_000], services[most])
         yield from _memory(services[most])
-        yield from _during_passes(services[most], 3 if quick else 10)
+        yield from _during_passes(services[most], 2 if quick else 5)
+    yield from _parts(most, calls)
 
 
 def _started(stack: ExitStack, root: Path, count: int) -> StorLever:
@@ -114,27 +120,33 @@ def _during_passes(storlever: StorLever, passes: int) -> Iterator[Figure]:
 
     One with nothing to do is not logged, so each has one thing to do: to put back an access list.
     """
-    idle, busy = _Reader(storlever), _Reader(storlever)
-    idle.run(lambda: time.sleep(4))
-    busy.run(lambda: _provoke(storlever, passes))
-    windows = _windows(storlever, passes)
-    during = [
-        spent
-        for started, spent in busy.calls
-        if any(first - spent <= started <= last for first, last in windows)
-    ]
-    calm = [spent for _, spent in idle.calls]
-    seconds = median([last - first for first, last in windows])
-    yield at_most("full pass at 10,000 targets", seconds, 2, len(windows), "s")
-    yield at_most("GET target during it / idle, p99", p99(during) / p99(calm), 3, len(during))
-    yield at_most("GET target during it / idle", median(during) / median(calm), None, len(during))
+    spent = []
+    numbers = count(9_000)  # targets that no request has touched yet
+    for what, path in (("GET lun", f"{path_of(7)}/lun_list/1"), ("GET target", path_of(7))):
+        idle, busy = _Reader(storlever, path), _Reader(storlever, path)
+        idle.run(lambda: time.sleep(4))
+        busy.run(lambda: _provoke(storlever, list(islice(numbers, 2 * passes))))
+        windows = _windows(storlever, 2 * passes)
+        spent += [last - first for first, last in windows]
+        during = [
+            took
+            for started, took in busy.calls
+            if any(first - took <= started <= last for first, last in windows)
+        ]
+        calm = [took for _, took in idle.calls]
+        n = len(during)
+        yield at_most(f"{what} during a full pass / idle, p99", p99(during) / p99(calm), 3, n)
+        yield at_most(f"{what} during a full pass / idle", median(during) / median(calm), None, n)
+    name = "full pass at 10,000 targets that puts one thing right"
+    yield at_most(name, median(spent), 2, len(spent), "s")
 
 
 class _Reader:
-    """GETs a target again and again; `calls`: when each began (Unix time), how long it took."""
+    """GETs a path again and again; `calls`: when each began (Unix time), how long it took."""
 
-    def __init__(self, storlever: StorLever) -> None:
+    def __init__(self, storlever: StorLever, path: str) -> None:
         self._port = storlever.port
+        self._path = path
         self.calls: list[tuple[float, float]] = []
 
     def run(self, what: Callable[[], object]) -> None:
@@ -144,16 +156,15 @@ class _Reader:
         with Client(self._port) as client:
             while thread.is_alive():
                 began, started = time.time(), time.perf_counter()
-                client.api("GET", path_of(7))
+                client.api("GET", self._path)
                 self.calls.append((began, time.perf_counter() - started))
         thread.join()
 
 
-def _provoke(storlever: StorLever, passes: int) -> None:
-    for number in range(passes):
-        made = number % 2 == 0
-        # One that no request has touched yet.
-        tid = _tid(storlever, target_name(9_000 + number))
+def _provoke(storlever: StorLever, numbers: list[int]) -> None:
+    for turn, number in enumerate(numbers):
+        made = turn % 2 == 0
+        tid = _tid(storlever, target_name(number))
         storlever.admin("unbind", "target", "--tid", tid, "-I", "ALL")
         op, name = ("new", ["-T", FOREIGN]) if made else ("delete", [])
         storlever.admin(op, "target", "--tid", "32000", *name)
@@ -182,3 +193,49 @@ def _windows(storlever: StorLever, passes: int) -> list[tuple[float, float]]:
         last = datetime.fromisoformat(line["timestamp"]).timestamp()
         found.append((last - line["seconds"], last))
     return found
+
+
+def _parts(most: int, calls: int) -> Iterator[Figure]:
+    """What of a write's growth is ours, and what is tgtd's, which looks for targets in lists."""
+    with folder() as root, ExitStack() as stack:
+        cores = {number: _core(stack, root / f"{number}", number) for number in (1, most)}
+        samples: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+        for turn in range(calls):
+            for number, core in cores.items():
+                for what, write in _writes(core, number, turn).items():
+                    core.recorder.seconds = 0.0
+                    whole = timed(write)
+                    samples[what, number].append(
+                        (whole - core.recorder.seconds, core.recorder.seconds)
+                    )
+        for what in dict.fromkeys(what for what, _ in samples):
+            for part, who, limit in ((0, "our own part", 1.3), (1, "tgtd's part", None)):
+                few, many = (median([each[part] for each in samples[what, n]]) for n in cores)
+                yield at_most(f"{what} at {most:,} targets / at 1, {who}", many / few, limit, calls)
+
+
+def _core(stack: ExitStack, root: Path, number: int) -> Core:
+    root.mkdir()
+    tgtd = stack.enter_context(running(root))
+    core = Core(root, tgtd, Edit(targets(root, number)))
+    image(root / "spare.img", 1)
+    core.reconciler.full_pass(core.service.inventory)
+    return core
+
+
+def _writes(core: Core, number: int, turn: int) -> dict[str, Callable[[], object]]:
+    service, name, new = core.service, target_name(turn % number), f"iqn.2026-01.bench.new:{turn}"
+    spare, user = str(core.root / "spare.img"), f"u{turn}"
+    incoming = Direction.INCOMING
+    address = f"10.0.{turn // 250}.{turn % 250}"
+    return {
+        "PUT target": lambda: service.edit_target(name, addresses=(address,)),
+        "PUT lun": lambda: service.edit_unit(name, 1, {"readonly": turn // number % 2 == 0}),
+        "POST user": lambda: service.add_user(name, incoming, Account(user, SECRET)),
+        "PUT user": lambda: service.set_secret(name, incoming, user, f"{SECRET}!"),
+        "DELETE user": lambda: service.remove_user(name, incoming, user),
+        "POST lun": lambda: service.add_unit(name, 2, {"backing_path": spare}),
+        "DELETE lun": lambda: service.remove_unit(name, 2),
+        "POST target": lambda: service.add_target(new),
+        "DELETE target": lambda: service.remove_target(new),
+    }

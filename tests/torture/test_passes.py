@@ -138,7 +138,7 @@ class House:
             assert found.bindings.outgoing == target.outgoing
             there = {unit.lun for unit in target.units}
             assert {unit.lun for unit in found.units} <= there
-        assert self.desired.accounts.keys() <= seen.accounts.keys()
+        assert set(self.desired.accounts) <= seen.accounts.keys()
         if self.desired.discovery != DiscoveryAuth():
             assert seen.discovery.incoming == self.desired.discovery.slots
 
