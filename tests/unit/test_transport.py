@@ -14,7 +14,7 @@ import pytest
 
 from storlever.errors import Unavailable
 from storlever.tgtd.transport import NotRunning, SocketTransport
-from storlever.tgtd.wire import MAX_REPLY, Mode, Op, Reply, Request
+from storlever.tgtd.wire import EVERY, MAX_REPLY, Mode, Op, Reply, Request
 
 SHOW = Request(Mode.DRIVER, Op.SHOW)
 HEADER = 120
@@ -197,6 +197,16 @@ def test_a_daemon_that_accepts_nobody_is_unavailable_within_the_timeout(path: Pa
         with pytest.raises(Unavailable, match="did not answer"):
             SocketTransport(str(path), timeout=TIMEOUT).exchange(SHOW)
         assert TIMEOUT <= time.monotonic() - started < TIMEOUT + SLACK
+
+
+def test_an_answer_that_takes_longer_is_waited_for_where_that_is_said(path: Path) -> None:
+    def late(connection: socket.socket) -> None:
+        time.sleep(3 * TIMEOUT)
+        connection.sendall(reply(b"at last\0"))
+
+    slow = Request(Mode.TARGET, Op.SHOW, tid=EVERY, patience=10.0)
+    with served(path, late):
+        assert SocketTransport(str(path), timeout=TIMEOUT).exchange(slow).text == "at last"
 
 
 def test_a_full_queue_is_waited_for(path: Path) -> None:

@@ -42,6 +42,9 @@ _NAME, _ADDRESS = "initiator-name", "initiator-address"
 SEGMENT = (SEGMENT_LENGTH, str(256 << 10))
 """How many bytes a host may send in one piece: as many as tgtd asks for at a time. With tgtd's own
 8 KiB, long writes take up to twice the time (docs/performance.md)."""
+PATIENCE = 0.001
+"""Seconds a target to wait longer for what tgtd (1.0.85) does by looking at every target for each
+target: at 10,000 of them, 1 to 2 s that it has for itself."""
 BUSY_PATIENCE = 2.0
 """Seconds to wait for commands in flight before a busy unit or target is given up on."""
 
@@ -109,7 +112,8 @@ class TgtdBackend:
         for _ in range(3):
             ids = show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW)))
             started = time.monotonic()
-            shown = self._ask(Request(Mode.TARGET, Op.SHOW, tid=EVERY))
+            everything = Request(Mode.TARGET, Op.SHOW, tid=EVERY, patience=len(ids) * PATIENCE)
+            shown = self._ask(everything)
             self.stall = time.monotonic() - started
             found = self._reader.read(shown, ids)
             if found.keys() == ids.keys():
@@ -195,13 +199,15 @@ class TgtdBackend:
             case CreateTarget(target):
                 self._create_target(target)
             case DeleteTarget(target):
-                self._patiently(Request(Mode.TARGET, Op.DELETE, tid=self._tid(target)))
+                tid, slowly = self._tid(target), len(self._ids) * PATIENCE
+                self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=slowly))
                 self._ids.pop(target, None)
             case CreateAccount(account):
                 pair = (("user", account.name), ("password", account.secret))
                 self._ask(Request(Mode.ACCOUNT, Op.NEW, parameters=pair))
             case DeleteAccount(name):
-                self._ask(Request(Mode.ACCOUNT, Op.DELETE, parameters=(("user", name),)))
+                user, slowly = (("user", name),), len(self._ids) * PATIENCE
+                self._ask(Request(Mode.ACCOUNT, Op.DELETE, parameters=user, patience=slowly))
             case BindIncoming(target, name):
                 self._ask(_binding(Op.BIND, self._place(target), name, outgoing=False))
             case UnbindIncoming(target, name):

@@ -55,7 +55,8 @@ class SocketTransport:
         return self._exchange(_HARMLESS, None)[1]
 
     def _exchange(self, request: Request, expected: int | None) -> tuple[Reply, int]:
-        deadline = time.monotonic() + self.timeout
+        seconds = self.timeout + request.patience
+        deadline = time.monotonic() + seconds
         try:
             with contextlib.closing(self._connected(deadline)) as connection:
                 pid = _pid_of(connection)
@@ -68,10 +69,10 @@ class SocketTransport:
                     header = _receive(connection, REPLY_HEADER, deadline)
                     rest = _receive(connection, reply_size(header), deadline)
                 except TimeoutError:
-                    raise Silent(self.timeout, pid) from None
+                    raise Silent(seconds, pid) from None
                 return decode_reply(header, rest), pid
         except TimeoutError:
-            raise Unavailable(f"tgtd did not answer within {self.timeout:g} s") from None
+            raise Unavailable(f"tgtd did not answer within {seconds:g} s") from None
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning(f"tgtd is not running: nothing listens on {self.path}") from None
         except PermissionError:

@@ -157,6 +157,8 @@ class Request:
     outgoing: bool = False
     force: bool = False
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
+    patience: float = field(default=0.0, repr=False, compare=False)
+    """Seconds that the answer may take longer than that to others. Not sent."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
