@@ -12,4 +12,5 @@ def unchecked(mode: Mode, op: Op, *parameters: tuple[str, str], **said: Any) -> 
     values = {field.name: field.default for field in fields(Request)}
     for name, value in (values | said | {"mode": mode, "op": op, "parameters": parameters}).items():
         object.__setattr__(request, name, value)
+    object.__setattr__(request, "frame", request._encoded())
     return request

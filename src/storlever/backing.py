@@ -274,14 +274,15 @@ class Machine:
 
     def _is_private(self, path: str) -> bool:
         """By whatever name; opening and closing the state file would free SQLite's lock on it."""
-        real = os.path.realpath(path)  # Path.resolve() dies of loops
-        if f"{real}/".startswith(f"{self._private}/"):
-            return True
         try:
-            found, home = os.stat(real), os.stat(self._private)  # noqa: PTH116  in every replay
+            found, home = os.stat(path), os.stat(self._private)  # noqa: PTH116  in every replay
         except OSError:
-            return False
-        return found.st_dev == home.st_dev and found.st_ino in _inodes(self._private)
+            pass
+        else:
+            if found.st_dev == home.st_dev:
+                return found.st_ino in (home.st_ino, *_inodes(self._private))
+        real = os.path.realpath(path)  # Path.resolve() dies of loops
+        return f"{real}/".startswith(f"{self._private}/")
 
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable, also for a path that is not there."""

@@ -32,7 +32,7 @@ class Recorder:
         self.seconds = 0.0
 
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
-        self.frames.append(request.encode())
+        self.frames.append(request.frame)
         started = time.perf_counter()
         try:
             return self._transport.exchange(request, pid=pid)

@@ -73,7 +73,6 @@ class Mimic:
 
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         assert pid in (None, PEER.pid)
-        request.encode()
         if request.op is not Op.SHOW:
             return Reply(self._refusal() if self._chance.random() < 0.1 else 0)
         self.answers += 1

@@ -62,7 +62,7 @@ class Scribe:
 
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         assert pid is None
-        require_harmless(request.encode())
+        require_harmless(request.frame)
         self.frames += 1
         if self._chance.random() < 0.3:
             return Reply(self._chance.randrange(40))

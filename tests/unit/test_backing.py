@@ -254,7 +254,7 @@ def test_whatever_a_device_says_tgtd_can_be_told(
     assert names.scsi_id(found.scsi_id) == found.scsi_id
     assert names.serial_number(found.serial_number) == found.serial_number
     unit = LogicalUnit(1, "/dev/sdx", "an id", "a serial number", product=found.product)
-    Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=completion(unit)).encode()
+    Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=completion(unit))
 
 
 # -- what a process has open

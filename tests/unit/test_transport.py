@@ -103,7 +103,7 @@ def test_the_request_arrives_whole_and_the_reply_comes_back(path: Path) -> None:
     request = Request(Mode.ACCOUNT, Op.NEW, parameters=(("user", "u"), ("password", "p" * 999)))
     with served(path, sends(reply(b"text\n\0"))) as frames:
         assert SocketTransport(str(path)).exchange(request) == Reply(0, "text\n")
-    assert frames == [request.encode()]
+    assert frames == [request.frame]
 
 
 def test_a_refusal_is_a_reply(path: Path) -> None:

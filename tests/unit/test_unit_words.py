@@ -108,9 +108,9 @@ def test_every_unit_can_be_made(unit: LogicalUnit) -> None:
     """Both requests can be built, so neither is one that tgtd dies of."""
     device = DEVICES[unit.device_type]
     parameters = creation(unit)
-    Request(Mode.UNIT, Op.NEW, tid=1, lun=unit.lun, device=device, parameters=parameters).encode()
+    Request(Mode.UNIT, Op.NEW, tid=1, lun=unit.lun, device=device, parameters=parameters)
     if rest := completion(unit):
-        Request(Mode.UNIT, Op.UPDATE, tid=1, lun=unit.lun, parameters=rest).encode()
+        Request(Mode.UNIT, Op.UPDATE, tid=1, lun=unit.lun, parameters=rest)
 
 
 @given(some.units(), st.data())
@@ -122,7 +122,7 @@ def test_every_change_in_place_can_be_sent(unit: LogicalUnit, data: st.DataObjec
         could.append("backing_path")
     fields = data.draw(st.lists(st.sampled_from(could), min_size=1, unique=True).map(tuple))
     words = attributes(unit, fields)
-    Request(Mode.UNIT, Op.UPDATE, tid=1, lun=unit.lun, parameters=words).encode()
+    Request(Mode.UNIT, Op.UPDATE, tid=1, lun=unit.lun, parameters=words)
 
 
 @given(some.units())

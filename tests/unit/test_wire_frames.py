@@ -67,7 +67,7 @@ def test_every_field_stands_where_tgtd_reads_it() -> None:
         Mode.ACCOUNT, Op.BIND, tid=-1, lun=7, sid=2**40 + 3, cid=5, outgoing=True, force=True,
         device=Device.PASSTHROUGH, parameters=(("user", "alice"),),
     )  # fmt: skip
-    frame = request.encode()
+    frame = request.frame
     assert fields(frame) == {
         "mode": 7,
         "op": 3,
@@ -130,7 +130,7 @@ def test_frames_to_the_byte(request_: Request, words: str, body: bytes) -> None:
     frame = bytes.fromhex(mode) + bytes(3) + bytes.fromhex(op) + bytes(3)
     frame += b"iscsi" + bytes(59) + bytes.fromhex(length) + bytes(3)
     frame += struct.pack("<i", int(tid)) + bytes(8) + bytes.fromhex(lun) + bytes(24)
-    assert request_.encode() == frame + body
+    assert request_.frame == frame + body
 
 
 # -- what cannot be said
@@ -160,7 +160,7 @@ def test_no_request_that_can_be_sent_breaks_the_rules(said: dict[str, object]) -
     nothing that tgtd is known to die of. What others bound may be unbound, whatever its name."""
     try:
         request = Request(**said)  # type: ignore[arg-type]
-        frame = request.encode()
+        frame = request.frame
     except ValueError:
         return
     given = dict(request.parameters)
@@ -212,7 +212,7 @@ def test_a_character_that_tgtd_would_misread_is_refused(bad: str, where: str) ->
 def test_only_a_password_may_hold_a_comma() -> None:
     """It stands last, and tgtd takes all that is left for it."""
     pair = (("user", "u"), ("password", "a,b"))
-    assert Request(Mode.ACCOUNT, Op.NEW, parameters=pair).encode().endswith(b",password=a,b\0")
+    assert Request(Mode.ACCOUNT, Op.NEW, parameters=pair).frame.endswith(b",password=a,b\0")
     with pytest.raises(ValueError, match="user holds a comma"):
         Request(Mode.ACCOUNT, Op.NEW, parameters=(("user", "a,b"), ("password", "p")))
 
@@ -281,7 +281,7 @@ def test_a_unit_has_a_number_that_initiators_can_use(op: Op, lun: int) -> None:
 
 
 def test_a_unit_that_somebody_else_made_can_be_removed_whatever_its_number() -> None:
-    assert fields(Request(Mode.UNIT, Op.DELETE, tid=1, lun=16384).encode())["lun"] == 16384
+    assert fields(Request(Mode.UNIT, Op.DELETE, tid=1, lun=16384).frame)["lun"] == 16384
     for lun in (0, NO_UNIT):
         with pytest.raises(ValueError, match="number"):
             Request(Mode.UNIT, Op.DELETE, tid=1, lun=lun)
@@ -290,7 +290,7 @@ def test_a_unit_that_somebody_else_made_can_be_removed_whatever_its_number() -> 
 @pytest.mark.parametrize("entry", ["", "a\tb", "\x1b[2J", "é", "x" * 8000])
 def test_what_somebody_else_bound_can_be_unbound_whatever_its_name(entry: str) -> None:
     for mode, key in ((Mode.TARGET, "initiator-address"), (Mode.ACCOUNT, "user")):
-        frame = Request(mode, Op.UNBIND, tid=1, parameters=((key, entry),)).encode()
+        frame = Request(mode, Op.UNBIND, tid=1, parameters=((key, entry),)).frame
         assert frame[SIZE:] == f"{key}={entry}\0".encode()
 
 
@@ -318,7 +318,7 @@ def test_a_value_is_cut_nowhere() -> None:
     longest = "/" + "ä" * 511
     assert (
         longest.encode()
-        in Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=(("path", longest),)).encode()
+        in Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=(("path", longest),)).frame
     )
     with pytest.raises(ValueError, match="longer than 1023 bytes"):
         Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=(("path", longest + "a"),))
@@ -327,7 +327,7 @@ def test_a_value_is_cut_nowhere() -> None:
 def test_a_body_that_tgtd_would_drop_is_refused() -> None:
     parameters = (("mode_page", "0" * MAX_VALUE),) * 9
     with pytest.raises(ValueError, match=r"8192 bytes|wrong parameters"):
-        Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=parameters).encode()
+        Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=parameters)
 
 
 # -- replies

@@ -155,7 +155,6 @@ class MemoryTgtd:
         if self.hung:
             raise Unavailable("tgtd did not answer")
         self.requests += 1
-        request.encode()
         try:
             return Reply(0, self._answer(request))
         except _Refusal as refusal:

@@ -62,7 +62,7 @@ class SocketTransport:
                 pid = _pid_of(connection)
                 # A whole request follows every connection: tgtd spins over one that brings none.
                 same = expected in (None, pid)
-                connection.sendall((request if same else _HARMLESS).encode())
+                connection.sendall((request if same else _HARMLESS).frame)
                 if not same:
                     raise Unavailable("tgtd has been restarted")
                 try:

@@ -159,21 +159,21 @@ class Request:
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
     patience: float = field(default=0.0, repr=False, compare=False)
     """Seconds that the answer may take longer than that to others. Not sent."""
+    frame: bytes = field(init=False, repr=False, compare=False)
+    """What is sent."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
         _check_parameters(self)
         if self.mode is Mode.UNIT:
             _check_unit(self)
-        if len(self._body()) > MAX_BODY:
-            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
+        object.__setattr__(self, "frame", self._encoded())
 
-    def _body(self) -> bytes:
+    def _encoded(self) -> bytes:
         body = ",".join(f"{key}={value}" for key, value in self.parameters).encode()
-        return body + b"\0" if body else b""
-
-    def encode(self) -> bytes:
-        body = self._body()
+        body = body + b"\0" if body else b""
+        if len(body) > MAX_BODY:
+            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
         header = _HEADER.pack(
             self.mode,
             self.op,
