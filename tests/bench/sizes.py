@@ -31,7 +31,7 @@ Call = Callable[[int], object]
 
 def figures(quick: bool) -> Iterator[Figure]:
     counts = (1, 1_000, 10_000) if quick else (1, 100, 1_000, 10_000)
-    calls, few = (100, 8) if quick else (300, 200)
+    calls, few = (100, 8) if quick else (300, 30)
     with folder() as root, ExitStack() as stack:
         services = {count: _started(stack, root, count) for count in counts}
         works: dict[str, Call] = {}
