@@ -160,8 +160,9 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
 
 
 def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
+    app = create_app(service)
     config = uvicorn.Config(
-        create_app(service),
+        app,
         http=HttpProtocol,
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
@@ -174,6 +175,7 @@ def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
     # uvicorn raises the signal that ended it again once it has stopped cleanly.
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets)
+    app.state.core.close()
 
 
 def _finish_undisturbed() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from storlever.inventory import Edit, Inventory
-from storlever.model import Place
+from storlever.model import LogicalUnit, Place
 from storlever.plan import Scope
 
 
@@ -51,7 +51,9 @@ class Group:
     def moved(self) -> frozenset[Place]:
         """LUNs that stand on another path than before, or are new, or gone."""
         return frozenset(
-            place for place in self.changed if _path(self.before, place) != _path(self.after, place)
+            place
+            for place in self.changed
+            if _path(self.before.find(*place)) != _path(self.after.find(*place))
         )
 
 
@@ -64,8 +66,5 @@ def _changed(edit: Edit, before: Inventory) -> frozenset[Place]:
     return frozenset(changed)
 
 
-def _path(inventory: Inventory, place: Place) -> str | None:
-    name, lun = place
-    target = inventory.targets.get(name)
-    unit = target.unit(lun) if target else None
+def _path(unit: LogicalUnit | None) -> str | None:
     return unit.backing_path if unit else None

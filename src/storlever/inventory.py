@@ -92,6 +92,10 @@ class Inventory:
             raise NotFound(f"target {name} has no LUN {lun}", code="lun-not-found")
         return unit
 
+    def find(self, name: str, lun: int) -> LogicalUnit | None:
+        target = self.targets.get(name)
+        return target.unit(lun) if target else None
+
     def places(self, account: str) -> Iterator[tuple[str, Direction]]:
         """Every use of an account: (target name or DISCOVERY, direction)."""
         for place in sorted(self.users.get(account, ())):

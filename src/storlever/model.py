@@ -167,9 +167,9 @@ class Pending:
     peer: str = ""
 
     def joined(self, older: "Pending") -> "Pending":
-        """Both, as long as they are of one life of tgtd; else this one."""
+        """Both, as long as they are of one life of tgtd; else this one, if it names anything."""
         if self.peer != older.peer:
-            return self
+            return self if self.peer else older
         return Pending(self.targets | older.targets, self.accounts | older.accounts, self.peer)
 
 

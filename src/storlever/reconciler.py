@@ -9,6 +9,7 @@ Between two passes, a glance sees at a small price whether targets or users came
 import secrets
 import time
 from collections.abc import Callable, Iterable, Set
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -113,7 +114,7 @@ class Reconciler:
         self._unfinished = NOTHING_PENDING
         """The names of writes that are in force, and not durable."""
         self._doubtful = NOTHING_PENDING
-        """The names of a write that is neither in force nor put back."""
+        """The names of writes that are neither in force nor put back."""
         self._observed = Observed()
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
@@ -143,10 +144,10 @@ class Reconciler:
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
-        self._doubtful = Pending(scope.targets, scope.accounts, str(self._peer))
-        noted = self._doubtful.joined(self._unfinished)
+        names, left = Pending(scope.targets, scope.accounts, str(self._peer)), self._doubtful
+        self._doubtful = names.joined(left)
         try:
-            self._notes.begin(noted)
+            self._notes.begin(self._doubtful.joined(self._unfinished))
             failpoint.reached("write.noted")
             self._move_despite_drift(changes, before, desired, scope)
             failpoint.reached("write.enforced")
@@ -156,15 +157,15 @@ class Reconciler:
             self._lost(error)
             raise
         except _Foreign as foreign:
-            self._put_back(before, _without(foreign.name, scope))
+            self._put_back(before, _without(foreign.name, scope), left)
             raise
         except StorLeverError:
-            self._put_back(before, scope)
+            self._put_back(before, scope, left)
             raise
         except Exception:  # at any moment: a change may be in force that we do not know of
-            self._put_back(before, scope, look=True)
+            self._put_back(before, scope, left, look=True)
             raise
-        self._unfinished, self._doubtful = noted, NOTHING_PENDING
+        self._unfinished, self._doubtful = names.joined(self._unfinished), left
 
     def _move_despite_drift(
         self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope
@@ -189,9 +190,7 @@ class Reconciler:
         They may have let go of one as well, which is not spared on their account then.
         """
         changes = self._plan(desired, scope)
-        letting_go = any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes)
-        spared = not scope.accounts.isdisjoint(self._observed.pinned)
-        if not (letting_go or spared) or self.looking > CHEAP_LOOK:
+        if not self._in_ignorance(changes, scope):
             return changes
         try:
             self._look_again(before)
@@ -200,6 +199,12 @@ class Reconciler:
             raise
         failpoint.reached("write.looked")
         return self._plan(desired, scope)
+
+    def _in_ignorance(self, changes: Iterable[Change], scope: Scope) -> bool:
+        """Whether a plan lets go of users, which may be others' by now, and looking is cheap."""
+        letting_go = any(isinstance(change, UnbindIncoming | DeleteAccount) for change in changes)
+        spared = not scope.accounts.isdisjoint(self._observed.pinned)
+        return (letting_go or spared) and self.looking <= CHEAP_LOOK
 
     def _plan(self, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
         return plan(desired, self._observed, scope, self._guard)
@@ -224,40 +229,49 @@ class Reconciler:
 
     def abandon(self, before: Inventory, scope: Scope) -> None:
         """Put back all that was brought into force since `finish`; it never became durable."""
-        self._doubtful, self._unfinished = self._unfinished, NOTHING_PENDING
-        self._put_back(before, scope)
+        left = self._doubtful
+        self._doubtful, self._unfinished = self._unfinished.joined(left), NOTHING_PENDING
+        if self.down is None:  # else the next pass does it
+            self._put_back(before, scope, left)
 
-    def _put_back(self, before: Inventory, scope: Scope, *, look: bool = False) -> None:
+    def _put_back(
+        self, before: Inventory, scope: Scope, left: Pending, *, look: bool = False
+    ) -> None:
         """Undo, and never raise: where even that fails, the next pass does it.
 
-        `look`: what is known of tgtd may be wrong.
+        `left`: what is in doubt even then. `look`: what is known of tgtd may be wrong.
         """
+        nobodys = frozenset(name for name in scope.targets if name not in before.targets)
+        scope = replace(scope, force=scope.force | nobodys)
         try:
             failpoint.reached("undo.begun")
-            if look:
-                self._look_again(before)
+            if look or self._in_ignorance(self._plan(before, scope), scope):
+                with nullcontext() if look else suppress(Untrusted):
+                    self._look_again(before)
                 failpoint.reached("undo.looked")
             for change in self._plan(before, scope):
                 self._apply_again(change)
                 failpoint.reached("undo.changed")
-            self._note_unfinished()
-            self._doubtful = NOTHING_PENDING
+            self._doubtful = left
+            self._note()
         except Unavailable as error:
             self._lost(error)
         except Exception as error:
             log.warning("could not put back, a pass will", reason=str(error))
             self._lost(Unavailable("tgtd is being brought back to the stored state"))
 
-    def _note_unfinished(self) -> None:
-        if self._unfinished == NOTHING_PENDING:
+    def _note(self) -> None:
+        """Raises StateFailed."""
+        names = self._doubtful.joined(self._unfinished)
+        if names == NOTHING_PENDING:
             self._notes.finish()
         else:
-            self._notes.begin(self._unfinished)
+            self._notes.begin(names)
 
     def finish(self) -> None:
         """All that was brought into force is durable."""
         self._unfinished = NOTHING_PENDING
-        if self._doubtful == NOTHING_PENDING:
+        if self._doubtful == NOTHING_PENDING:  # else a note of too much does no harm
             self._notes.finish()
 
     def require_up(self) -> None:
@@ -373,7 +387,7 @@ class Reconciler:
         try:
             observed = self.backend.observe()
         except Untrusted as error:
-            if peer != self._peer or pending != NOTHING_PENDING:
+            if peer != self._peer or self._doubtful != NOTHING_PENDING:
                 raise
             # Nobody who may log in shall be able to stop the service: what we did still holds.
             log.warning("going by what is known", reason=str(error))

@@ -103,7 +103,7 @@ class Service:
         """Whether more may come to them before the commit."""
         for target in self.inventory.targets.values():
             for unit in target.units:
-                self._shelf.claim((target.name, unit.lun), unit)
+                self._shelf.claim((target.name, unit.lun), [unit])
 
     # -- reading: from memory, but for the sessions
 
@@ -228,7 +228,7 @@ class Service:
             self._latest.target(name)
             unit = self._shelf.mapped(_new(lun, given), given)
             edit = self._latest.add_unit(name, unit)
-            store = self._shelf.usable((name, lun), unit, self._latest, force=force)
+            store = self._shelf.usable((name, lun), unit, self._inventories, force=force)
             self._enact(
                 edit, verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid)
             )
@@ -256,7 +256,7 @@ class Service:
         """Bring an edit of a LUN into force that makes it stand on its store anew."""
         place = (name, unit.lun)
         going_on = old.online and unit.backing_path == old.backing_path
-        store = self._shelf.usable(place, unit, self._latest, force=force or going_on)
+        store = self._shelf.usable(place, unit, self._inventories, force=force or going_on)
         reopen: frozenset[Place] = frozenset()
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
             edit = edit or Edit({name: self._latest.target(name)})
@@ -283,9 +283,18 @@ class Service:
         try:
             self._reconciler.require_up()
             with self._turn():
-                return [_outcome(write) for write in writes]
+                return [self._outcome(write) for write in writes]
         except Exception as error:
             return [error for _ in writes]
+
+    def _outcome(self, write: Callable[[], Answer]) -> Answer | Exception:
+        before = self._group
+        try:
+            return write()
+        except Exception as error:
+            if self._group is not before:  # it is in force, and its caller hears of a failure
+                raise
+            return error
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -326,6 +335,10 @@ class Service:
         """What the next write begins with."""
         return self._group.after
 
+    @property
+    def _inventories(self) -> tuple[Inventory, Inventory]:
+        return self._latest, self.inventory
+
     def _enact(
         self,
         edit: Edit,
@@ -354,11 +367,13 @@ class Service:
         except Exception:
             self._abandon()
             raise
-        # Nothing can fail between a commit and these two lines.
+        # Nothing can fail between a commit and these lines.
         self.inventory = group.after
         self._group = Group(group.after, group.after)
+        self._reconciler.opened |= group.moved
         failpoint.reached("write.committed")
         self._reconciler.finish()
+        self._claim_opened()
         if self._reconciler.failures:
             self._reconciler.forgive(group.after, group.scope(self._failing()))
         failpoint.reached("write.finished")
@@ -376,9 +391,10 @@ class Service:
         self._reconciler.opened.clear()
 
     def _claim(self, places: Iterable[Place]) -> None:
-        for name, lun in places:
-            target = self._latest.targets.get(name)
-            self._shelf.claim((name, lun), target.unit(lun) if target else None)
+        """What a write let go of is free when that is durable: it may have to be put back."""
+        for place in places:
+            found = (inventory.find(*place) for inventory in self._inventories)
+            self._shelf.claim(place, filter(None, found))
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
@@ -386,13 +402,6 @@ class Service:
     def _require_no_sessions(self, name: str) -> None:
         if sessions := self._reconciler.sessions(name):
             raise sessions_in_the_way(name, sessions)
-
-
-def _outcome(write: Callable[[], Answer]) -> Answer | Exception:
-    try:
-        return write()
-    except Exception as error:
-        return error
 
 
 def _spoken(name: str, lun: int | None) -> str:

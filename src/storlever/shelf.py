@@ -1,7 +1,8 @@
 """The backing stores that LUNs stand on: may this one be served, and is it still the same."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Protocol
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
@@ -34,9 +35,10 @@ class Shelf:
         self._host = host
         self._claims = Claims()
 
-    def claim(self, place: Place, unit: LogicalUnit | None) -> None:
-        """The place stands on what is behind the unit's path now; None lets go."""
-        keys = (unit.backing_path, self._host.identity(unit.backing_path)) if unit else ()
+    def claim(self, place: Place, units: Iterable[LogicalUnit]) -> None:
+        """The place stands on what is behind these units' paths now; none lets go."""
+        paths = {unit.backing_path for unit in units}
+        keys = (*paths, *map(self._host.identity, paths))
         self._claims.put(place, filter(None, keys))
 
     def mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
@@ -55,16 +57,17 @@ class Shelf:
         )
 
     def usable(
-        self, place: Place, unit: LogicalUnit, inventory: Inventory, *, force: bool
+        self, place: Place, unit: LogicalUnit, inventories: Sequence[Inventory], *, force: bool
     ) -> BackingStore:
-        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use."""
+        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use, in
+        any of the inventories."""
         try:
             store = self._host.inspect(unit.backing_path)
         except Unusable as error:
             raise Invalid(Fault("backing_path", str(error))) from None
         if fault := _misfit(unit, store):
             raise Invalid(fault)
-        self._require_unclaimed(place, unit, store, inventory)
+        self._require_unclaimed(place, unit, store, inventories)
         if store.holder and not force:
             raise Conflict(
                 f"{unit.backing_path} is in use by {store.holder}", code="backing-store-held"
@@ -91,11 +94,16 @@ class Shelf:
             )
 
     def _require_unclaimed(
-        self, place: Place, unit: LogicalUnit, store: BackingStore, inventory: Inventory
+        self,
+        place: Place,
+        unit: LogicalUnit,
+        store: BackingStore,
+        inventories: Sequence[Inventory],
     ) -> None:
-        for name, lun in self._claims.others(place, (store.identity, unit.backing_path)):
-            other = inventory.unit(name, lun)
-            if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
+        users = self._claims.others(place, (store.identity, unit.backing_path))
+        for (name, lun), inventory in product(users, inventories):
+            other = inventory.find(name, lun)
+            if other and not (unit.shared or other.shared or (unit.readonly and other.readonly)):
                 raise Conflict(
                     f"{unit.backing_path} is LUN {lun} of target {name}",
                     code="backing-store-in-use",

@@ -34,7 +34,7 @@ PATIENCE = 20.0
 TENANTS = 2
 ANSWERED = "write.answered"
 
-DURABLE = {"write.committed", "write.finished", "write.claimed", ANSWERED}
+DURABLE = {"write.committed", "write.finished", ANSWERED}
 """Points that a write reaches once it is durable."""
 EITHER = {"note.written"}
 """Points that it reaches before and after that."""

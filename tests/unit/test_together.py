@@ -11,6 +11,7 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account
 from storlever.service import Service
 from storlever.tgtd.memory import MemoryTgtd
+from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 from storlever.web import threads
 from storlever.web.threads import Threaded
 from tests.unit.core import Core, Crash, FlakyStore
@@ -64,7 +65,7 @@ def _writes(core: Core) -> list[tuple[Callable[[], object], Evidence]]:
             lambda now: now.targets[T].unit(1) is None,
         ),
         (
-            lambda: service.add_unit(U, 5, {"backing_path": f"{path}/1.img"}),
+            lambda: service.add_unit(U, 5, {"backing_path": f"{path}/2.img"}),
             lambda now: now.targets[U].unit(5) is not None,
         ),
         (lambda: service.add_target(NEW), lambda now: NEW in now.targets),
@@ -222,6 +223,109 @@ def test_a_refused_write_leaves_the_note_of_the_others_in_place(core: Fixed) -> 
     assert next_life.shown() == before
 
 
+def test_what_is_lost_in_the_middle_is_undone_even_if_the_commit_fails(core: Fixed) -> None:
+    def timed_out() -> None:
+        core.flaky.fail(1, core.flaky.time_out_after)
+        core.service.add_target(f"{NEW}2")
+
+    before = core.shown()
+    core.store.full = True
+    outcomes = core.service.together([lambda: core.service.add_target(NEW), timed_out])
+    assert [type(outcome) for outcome in outcomes] == [StateFailed, StateFailed]
+    core.flaky.mend()
+    core.settle()
+    assert core.shown() == before
+    assert core.settle() == 0
+
+
+def test_what_could_not_be_undone_is_not_forgotten_over_the_next_write(
+    core: Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stubborn(request: Request, *, pid: int | None = None) -> Reply:
+        if (request.mode, request.op) == (Mode.TARGET, Op.DELETE):
+            return Reply(TgtError.UNKNOWN)
+        return exchange(request, pid=pid)
+
+    before, exchange = core.shown(), core.flaky.exchange
+    monkeypatch.setattr(core.flaky, "exchange", stubborn)
+    core.store.full = True
+    with pytest.raises(StateFailed):
+        core.service.add_target(NEW)
+    core.store.full = False
+    core.settle()
+    core.service.edit_target(U, addresses=("10.0.0.1",))
+    core.service.edit_target(U, addresses=("ALL",))
+    monkeypatch.undo()
+    core.settle()
+    assert core.shown() == before
+    assert core.settle() == 0
+
+
+def test_an_initiator_whose_name_forges_tgtds_words_stops_no_group(core: Fixed) -> None:
+    core.service.add_user(U, IN, BOB)
+    core.tgtd.log_in(T, f"evil\nTarget 2: {U}\n    System information:", "10.0.0.1")
+    writes = [
+        lambda: core.service.add_target(NEW),
+        lambda: core.service.remove_user(U, IN, "bob"),
+        lambda: core.service.add_target(f"{NEW}2"),
+    ]
+    assert core.service.together(writes) == [()] * 3
+
+
+def test_what_others_took_meanwhile_is_not_put_back_under_them(core: Fixed) -> None:
+    """tgtd dies of an account that is deleted while another one stands behind it."""
+
+    def others() -> None:
+        core.raw(Mode.ACCOUNT, Op.UNBIND, ("user", "stranger"), tid=99)
+        core.raw(Mode.ACCOUNT, Op.BIND, ("user", "bob"), tid=99)
+        core.raw(Mode.ACCOUNT, Op.BIND, ("user", "stranger"), tid=99)
+
+    core.store.full = True
+    core.service.together([lambda: core.service.add_user(U, IN, BOB), others])
+    core.settle()
+    assert core.tgtd.targets[99].bound.slots[:2] == ["bob", "stranger"]
+
+
+def test_a_failure_after_a_write_is_in_force_undoes_it_and_all_others(
+    core: Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(places: set[object]) -> None:
+        if places:
+            raise ZeroDivisionError
+
+    before = core.shown()
+
+    def fails() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(core.service, "_claim", broken)
+            core.service.add_unit(U, 3, {"backing_path": f"{core.folder}/3.img"})
+
+    outcomes = core.service.together([lambda: core.service.add_target(NEW), fails])
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
+    assert core.shown() == before
+    assert core.settle() == 0
+
+
+def test_what_a_write_lets_go_of_is_free_when_that_is_durable(core: Fixed) -> None:
+    """Until then it may have to be put back, and nobody else may have written there."""
+    first, path = str(core.folder / "1.img"), str(core.folder / "3.img")
+    take = {"backing_path": first}
+    moves: list[Callable[[Service], object]] = [
+        lambda service: service.edit_unit(T, 1, {"backing_path": path}),
+        lambda service: service.remove_unit(T, 1),
+    ]
+    for move in moves:
+        outcomes = core.service.together(
+            [lambda: move(core.service), lambda: core.service.add_unit(U, 5, take)]  # noqa: B023
+        )
+        assert isinstance(outcomes[1], Conflict)
+        take = {"backing_path": path}
+        core.service.add_unit(U, 6, {"backing_path": first})
+        core.service.remove_unit(U, 6)
+    core.service.add_unit(U, 5, take)
+    assert core.settle() == 0
+
+
 # -- the thread that takes what waits
 
 
@@ -240,7 +344,7 @@ def test_what_waits_is_done_together(core: Fixed) -> None:
 
     asyncio.run(ask())
     assert set(core.service.inventory.targets) >= set(names)
-    assert core.store.commits - commits == 2  # the first one found nobody waiting
+    assert core.store.commits - commits == 1
 
 
 def test_a_write_that_waits_too_long_is_never_made(
@@ -262,5 +366,23 @@ def test_a_write_that_waits_too_long_is_never_made(
         go_on.set()
         await first
         assert await threaded.write(Service.target_names) == sorted([T, U])
+
+    asyncio.run(ask())
+
+
+def test_a_cancelled_request_that_waits_is_never_made(core: Fixed) -> None:
+    async def ask() -> None:
+        threaded = Threaded(core.service)
+        with core.service._lock:
+            first = asyncio.create_task(threaded.write(Service.add_target, f"{NEW}1"))
+            await asyncio.sleep(0.05)
+            second = asyncio.create_task(threaded.write(Service.add_target, f"{NEW}2"))
+            await asyncio.sleep(0.05)
+            second.cancel()
+        await first
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert await threaded.write(Service.target_names) == sorted([T, U, f"{NEW}1"])
+        threaded.close()
 
     asyncio.run(ask())

@@ -1,5 +1,6 @@
 """One exchange with a daemon that answers well, badly, late or not at all."""
 
+import gc
 import os
 import socket
 import struct
@@ -233,6 +234,7 @@ def test_a_full_queue_is_waited_for(path: Path) -> None:
 
 
 def test_no_connection_is_left_open(path: Path) -> None:
+    gc.collect()  # what other tests left
     before = len(list(Path("/proc/self/fd").iterdir()))
     for answer in (sends(reply(b"\0")), sends(), sends(b"garbage!")):
         with served(path, answer), suppress(Unavailable):
@@ -240,4 +242,4 @@ def test_no_connection_is_left_open(path: Path) -> None:
         path.unlink()
     with suppress(Unavailable):
         SocketTransport(str(path), timeout=TIMEOUT).exchange(SHOW)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -6,7 +6,6 @@ asyncio's own way into a thread takes half the time of the frameworks'.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,8 +37,9 @@ class Threaded:
         self.service = service
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
-        self._waiting: deque[_Waiting] = deque()
-        self._writing = False
+        self._writer.submit(int)  # now, while a thread can be had
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def read(
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
@@ -56,36 +56,46 @@ class Threaded:
         mine = _Waiting(call, loop.create_future())
         self._waiting.append(mine)
         clock = loop.call_later(LOCK_PATIENCE, self._give_up, mine)
-        if not self._writing:
-            self._write_on(loop)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_on())
         try:
             answer: Answer = await mine.answer
         finally:
             clock.cancel()
         return answer
 
-    def _write_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _write_on(self) -> None:
         """Have the thread do what waits, for as long as anything does."""
-        count = min(len(self._waiting), MOST_TOGETHER)
-        self._writing = count > 0
-        if not count:
-            return
-        taken = [self._waiting.popleft() for _ in range(count)]
-        calls = [each.call for each in taken]
-        done = loop.run_in_executor(self._writer, self.service.together, calls)
-        done.add_done_callback(lambda done: self._answer(taken, done.result()))
+        loop = asyncio.get_running_loop()
+        try:
+            while taken := self._taken():
+                calls = [each.call for each in taken]
+                outcomes = await loop.run_in_executor(self._writer, self.service.together, calls)
+                for each, outcome in zip(taken, outcomes, strict=True):
+                    _settle(each.answer, outcome)
+        finally:
+            self._writing = None
 
-    def _answer(self, taken: list[_Waiting], outcomes: list[Any]) -> None:
-        for each, outcome in zip(taken, outcomes, strict=True):
-            if each.answer.done():
-                continue  # its request was cancelled
-            if isinstance(outcome, Exception):
-                each.answer.set_exception(outcome)
-            else:
-                each.answer.set_result(outcome)
-        self._write_on(asyncio.get_running_loop())
+    def _taken(self) -> list[_Waiting]:
+        waiting = [each for each in self._waiting if not each.answer.done()]
+        self._waiting = waiting[MOST_TOGETHER:]
+        return waiting[:MOST_TOGETHER]
+
+    def close(self) -> None:
+        """Wait for what has begun; what waits is never done."""
+        self._writer.shutdown()
+        self._readers.shutdown()
 
     def _give_up(self, mine: _Waiting) -> None:
         if mine in self._waiting and not mine.answer.done():
             self._waiting.remove(mine)
             mine.answer.set_exception(Unavailable("too many changes are waiting for their turn"))
+
+
+def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
+    if answer.done():  # its request was cancelled
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
