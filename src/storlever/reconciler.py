@@ -9,7 +9,7 @@ Between two passes, a glance sees at a small price whether targets or users came
 import secrets
 import time
 from collections.abc import Callable, Iterable, Set
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -245,10 +245,12 @@ class Reconciler:
         scope = replace(scope, force=scope.force | nobodys)
         try:
             failpoint.reached("undo.begun")
-            if look or self._in_ignorance(self._plan(before, scope), scope):
-                with nullcontext() if look else suppress(Untrusted):
-                    self._look_again(before)
-                failpoint.reached("undo.looked")
+            if look:
+                self._look_again(before)
+            elif self._in_ignorance(self._plan(before, scope), scope):
+                with suppress(Untrusted):
+                    self._look_again(before, left)
+            failpoint.reached("undo.looked")
             for change in self._plan(before, scope):
                 self._apply_again(change)
                 failpoint.reached("undo.changed")
@@ -328,13 +330,16 @@ class Reconciler:
         """Ask for a pass at once; from any thread."""
         self.alarm.ring()
 
-    def _look_again(self, before: Inventory) -> None:
+    def _look_again(self, before: Inventory, doubtful: Pending | None = None) -> None:
         """What a write may look at: the life of tgtd that it began with. Into another one, a pass
-        brings everything first. Raises Unavailable."""
+        brings everything first. Raises Unavailable.
+
+        `doubtful`: of what nothing is known any more; that which is noted, if it is left out.
+        """
         peer = self.backend.ensure()
         if peer != self._peer:
             raise Unavailable("tgtd has been restarted")
-        self._see(before, peer)
+        self._see(before, peer, self._doubtful if doubtful is None else doubtful)
 
     # -- passes
 
@@ -378,23 +383,23 @@ class Reconciler:
         return len(changes)
 
     def _look(self, desired: Inventory) -> None:
-        self._see(desired, self.backend.ensure())
+        self._see(desired, self.backend.ensure(), self._doubtful)
 
-    def _see(self, desired: Inventory, peer: Peer) -> None:
+    def _see(self, desired: Inventory, peer: Peer, doubtful: Pending) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
         pending = self._pending(peer)
         started = time.monotonic()
         try:
             observed = self.backend.observe()
         except Untrusted as error:
-            if peer != self._peer or self._doubtful != NOTHING_PENDING:
+            if peer != self._peer or doubtful != NOTHING_PENDING:
                 raise
             # Nobody who may log in shall be able to stop the service: what we did still holds.
             log.warning("going by what is known", reason=str(error))
             return
         self.looking = time.monotonic() - started
         if peer == self._peer:
-            observed.learn(self._observed, self._doubtful)
+            observed.learn(self._observed, doubtful)
         else:
             self._backoff.clear()
             if str(peer) == self._notes.settled():

@@ -286,6 +286,22 @@ def test_what_others_took_meanwhile_is_not_put_back_under_them(core: Fixed) -> N
     assert core.tgtd.targets[99].bound.slots[:2] == ["bob", "stranger"]
 
 
+def test_a_refused_write_does_not_forget_the_secret_of_a_user_that_others_took(core: Fixed) -> None:
+    """An account that others use can be made anew only once they let go of it."""
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    for number in range(1, MOST_REQUESTS):
+        core.flaky.fail(number, core.flaky.refuse)
+        try:
+            core.service.remove_target(T)
+        except (Refused, Unavailable):
+            core.settle()
+            assert core.settle() == 0
+        else:
+            assert number > 1
+            return
+    raise AssertionError("the write never ends")
+
+
 def test_a_failure_after_a_write_is_in_force_undoes_it_and_all_others(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
