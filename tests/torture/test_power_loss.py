@@ -209,7 +209,7 @@ class Client(Writer):
 
     def write(self) -> int | None:
         status = super().write()
-        self._possible += [self.now, *filter(None, [self.unsure])]
+        self._possible += [self.now] if self.unsure is None else [self.now, self.unsure]
         return status
 
     def _request(self, move: Move) -> int | None:

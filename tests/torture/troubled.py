@@ -38,7 +38,8 @@ class Troubled(Living):
         self.trouble = fault, number
 
     def ask(self, move: Move, call: Callable[[Service], object]) -> None:
-        if self.trouble is None or move.refusals or self.killed or not self.settled:
+        unseen = move.names & self.stranger.gone
+        if self.trouble is None or move.refusals or unseen or self.killed or not self.settled:
             super().ask(move, call)
             return
         sessions = self.world.sessions()
