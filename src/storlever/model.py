@@ -159,18 +159,26 @@ class DiscoveryAuth:
 class Pending:
     """Names that unfinished writes were changing: in tgtd they are ours, and in doubt.
 
+    `secrets`: those of the accounts of which tgtd may have another secret; of one that was only
+    going, the secret is as it was, if tgtd still has the account.
     That is so for one life of tgtd, `peer`: the next one remembers nothing of it.
     """
 
     targets: frozenset[str] = frozenset()
     accounts: frozenset[str] = frozenset()
     peer: str = ""
+    secrets: frozenset[str] = frozenset()
 
     def joined(self, older: "Pending") -> "Pending":
         """Both, as long as they are of one life of tgtd; else this one, if it names anything."""
         if self.peer != older.peer:
             return self if self.peer else older
-        return Pending(self.targets | older.targets, self.accounts | older.accounts, self.peer)
+        return Pending(
+            self.targets | older.targets,
+            self.accounts | older.accounts,
+            self.peer,
+            self.secrets | older.secrets,
+        )
 
 
 NOTHING_PENDING = Pending()

@@ -133,14 +133,19 @@ def _said(pending: Pending) -> dict[str, Any] | None:
         "targets": sorted(pending.targets),
         "accounts": sorted(pending.accounts),
         "peer": pending.peer,
+        "secrets": sorted(pending.secrets),
     }
 
 
 def _pending(said: object) -> Pending:
     if not isinstance(said, dict):
         return NOTHING_PENDING
-    names = _names(said.get("targets")), _names(said.get("accounts"))
-    return Pending(*names, str(said.get("peer", "")))
+    return Pending(
+        targets=_names(said.get("targets")),
+        accounts=_names(said.get("accounts")),
+        peer=str(said.get("peer", "")),
+        secrets=_names(said.get("secrets")),
+    )
 
 
 def _names(said: object) -> frozenset[str]:

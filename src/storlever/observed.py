@@ -126,10 +126,9 @@ class Observed:
         and an outgoing account of discovery that stands alone. What is in doubt stays unknown.
         """
         alone = known.discovery.outgoing
-        settled = self.accounts.keys() - in_doubt.accounts
-        if not self.discovery.incoming and alone in settled:
+        if not self.discovery.incoming and alone in self.accounts.keys() - in_doubt.accounts:
             self._rebind(BindOutgoing(None, alone))
-        for name in settled:
+        for name in self.accounts.keys() - in_doubt.secrets:
             if self.accounts[name] is None:
                 self.accounts[name] = known.accounts.get(name)
         for name, target in self.targets.items():

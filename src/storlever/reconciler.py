@@ -144,7 +144,7 @@ class Reconciler:
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
-        names, left = Pending(scope.targets, scope.accounts, str(self._peer)), self._doubtful
+        names, left = self._touched(desired, before, scope), self._doubtful
         self._doubtful = names.joined(left)
         try:
             self._notes.begin(self._doubtful.joined(self._unfinished))
@@ -166,6 +166,12 @@ class Reconciler:
             self._put_back(before, scope, left, look=True)
             raise
         self._unfinished, self._doubtful = names.joined(self._unfinished), left
+
+    def _touched(self, desired: Inventory, before: Inventory, scope: Scope) -> Pending:
+        after, old = desired.accounts, before.accounts
+        changing = (name for name in scope.accounts if name in after)
+        secrets = frozenset(name for name in changing if old.get(name) != after[name])
+        return Pending(scope.targets, scope.accounts, str(self._peer), secrets)
 
     def _move_despite_drift(
         self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope

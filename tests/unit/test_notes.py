@@ -43,7 +43,11 @@ def test_the_life_that_was_settled_is_the_last_one_said(notes: Notes) -> None:
 
 
 def test_names_are_pending_until_the_write_is_finished(notes: Notes) -> None:
-    names = Pending(frozenset({"iqn.2014-09.com.example:a,b"}), frozenset({'user "x"\n'}))
+    names = Pending(
+        frozenset({"iqn.2014-09.com.example:a,b"}),
+        frozenset({'user "x"\n', "bob"}),
+        secrets=frozenset({"bob"}),
+    )
     notes.begin(names)
     assert notes.pending() == names
     notes.finish()

@@ -271,8 +271,14 @@ def test_else_discovery_is_what_tgtd_shows(fresh: Observed, in_doubt: Pending) -
 
 def test_what_is_in_doubt_is_not_learned() -> None:
     fresh = told()
-    fresh.learn(known_before(), Pending(frozenset({NAME}), frozenset({"alice"})))
+    fresh.learn(known_before(), Pending(frozenset({NAME}), secrets=frozenset({"alice"})))
     assert fresh == told()
+
+
+def test_of_an_account_that_was_only_going_the_secret_is_as_it_was() -> None:
+    fresh = told()
+    fresh.learn(known_before(), Pending(accounts=frozenset({"alice"})))
+    assert fresh.accounts["alice"] == "her secret"
 
 
 def test_what_tgtd_does_tell_is_believed() -> None:

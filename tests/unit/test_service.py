@@ -73,6 +73,25 @@ def test_the_commit_decides_what_a_kill_leaves(core: Core, when: str, there: boo
     assert ("iqn.2026-01.test:new" in next_life.service.target_names()) is there
 
 
+def test_a_user_that_was_going_when_the_service_died_has_the_secret_it_had(core: Core) -> None:
+    """Taken for another one, it would have to be made anew, which it cannot while others use it."""
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.settle()
+    core.add_foreign()
+    core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
+    store = Killed(core.service.inventory)
+    killed = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    killed.settle()
+    store.when = "before"
+    with pytest.raises(Crash):
+        killed.service.remove_user(T, IN, "alice")
+    next_life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    next_life.settle()
+    assert next_life.service.target(T).state == "ready"
+    assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "alice", "alice's secret")
+    assert next_life.settle() == 0
+
+
 def test_without_tgtd_nothing_can_be_written_and_everything_read(core: Core) -> None:
     add_unit(core)
     core.tgtd.dead = True
