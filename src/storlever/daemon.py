@@ -173,9 +173,8 @@ def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     # uvicorn raises the signal that ended it again once it has stopped cleanly.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.closing(app.state.core), contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets)
-    app.state.core.close()
 
 
 def _finish_undisturbed() -> None:

@@ -27,7 +27,7 @@ class Failures:
         self.reasons: dict[Failed, str] = dict(reasons)
         self.refused: set[Place] = set()
         """The LUNs that tgtd itself refused."""
-        self.doubtful = False
+        self.unsettled = False
         """Something besides a LUN failed, so the state as a whole is not what is desired."""
         self._accounts: dict[str, str] = {}
 
@@ -39,13 +39,13 @@ class Failures:
         else:
             self._record(change, error)
             return
-        self.doubtful = True
+        self.unsettled = True
 
     def _record(self, change: TargetChange, error: StorLeverError) -> None:
         name, lun = change.target or DISCOVERY, lun_of(change)
         self.reasons[name, lun] = str(error)
         if lun is None:
-            self.doubtful = True
+            self.unsettled = True
         elif not isinstance(error, BackingMissing):
             self.refused.add((name, lun))
 

@@ -23,6 +23,10 @@ class Group:
     force: frozenset[str] = frozenset()
 
     @classmethod
+    def empty(cls, inventory: Inventory) -> "Group":
+        return cls(inventory, inventory)
+
+    @classmethod
     def of(cls, edit: Edit, before: Inventory, reopen: frozenset[Place], *, force: bool) -> "Group":
         forced = frozenset(edit.targets) if force else frozenset()
         return cls(before, before.after(edit), edit, _changed(edit, before), reopen, forced)

@@ -101,8 +101,8 @@ class Notes(Protocol):
 
 
 class Reconciler:
-    """Holds what is known of tgtd. Methods that change anything need the caller's lock; what is
-    known can be read without it, as each of its values is replaced as a whole."""
+    """Holds what is known of tgtd. Methods that change anything need the caller's lock; `down`,
+    `failures` and `foreign` can be read without it."""
 
     def __init__(self, backend: Backend, notes: Notes) -> None:
         self.backend = backend
@@ -113,8 +113,8 @@ class Reconciler:
         self._notes = notes
         self._unfinished = NOTHING_PENDING
         """The names of writes that are in force, and not durable."""
-        self._doubtful = NOTHING_PENDING
-        """The names of writes that are neither in force nor put back."""
+        self._half_done = NOTHING_PENDING
+        """The names of writes that are neither in force nor put back: nothing of them is known."""
         self._observed = Observed()
         self._peer: Peer | None = None
         self._guard = Account(GUARD, secrets.token_hex(32))
@@ -144,10 +144,10 @@ class Reconciler:
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
-        names, left = self._touched(desired, before, scope), self._doubtful
-        self._doubtful = names.joined(left)
+        names, left = self._touched(desired, before, scope), self._half_done
+        self._half_done = names.joined(left)
         try:
-            self._notes.begin(self._doubtful.joined(self._unfinished))
+            self._notes.begin(self._half_done.joined(self._unfinished))
             failpoint.reached("write.noted")
             self._move_despite_drift(changes, before, desired, scope)
             failpoint.reached("write.enforced")
@@ -165,7 +165,7 @@ class Reconciler:
         except Exception:  # at any moment: a change may be in force that we do not know of
             self._put_back(before, scope, left, look=True)
             raise
-        self._unfinished, self._doubtful = names.joined(self._unfinished), left
+        self._unfinished, self._half_done = names.joined(self._unfinished), left
 
     def _touched(self, desired: Inventory, before: Inventory, scope: Scope) -> Pending:
         after, old = desired.accounts, before.accounts
@@ -235,8 +235,8 @@ class Reconciler:
 
     def abandon(self, before: Inventory, scope: Scope) -> None:
         """Put back all that was brought into force since `finish`; it never became durable."""
-        left = self._doubtful
-        self._doubtful, self._unfinished = self._unfinished.joined(left), NOTHING_PENDING
+        left = self._half_done
+        self._half_done, self._unfinished = self._unfinished.joined(left), NOTHING_PENDING
         if self.down is None:  # else the next pass does it
             self._put_back(before, scope, left)
 
@@ -245,7 +245,7 @@ class Reconciler:
     ) -> None:
         """Undo, and never raise: where even that fails, the next pass does it.
 
-        `left`: what is in doubt even then. `look`: what is known of tgtd may be wrong.
+        `left`: what is half done even then. `look`: what is known of tgtd may be wrong.
         """
         nobodys = frozenset(name for name in scope.targets if name not in before.targets)
         scope = replace(scope, force=scope.force | nobodys)
@@ -260,7 +260,7 @@ class Reconciler:
             for change in self._plan(before, scope):
                 self._apply_again(change)
                 failpoint.reached("undo.changed")
-            self._doubtful = left
+            self._half_done = left
             self._note()
         except Unavailable as error:
             self._lost(error)
@@ -270,7 +270,7 @@ class Reconciler:
 
     def _note(self) -> None:
         """Raises StateFailed."""
-        names = self._doubtful.joined(self._unfinished)
+        names = self._half_done.joined(self._unfinished)
         if names == NOTHING_PENDING:
             self._notes.finish()
         else:
@@ -279,7 +279,7 @@ class Reconciler:
     def finish(self) -> None:
         """All that was brought into force is durable."""
         self._unfinished = NOTHING_PENDING
-        if self._doubtful == NOTHING_PENDING:  # else a note of too much does no harm
+        if self._half_done == NOTHING_PENDING:  # else a note of too much does no harm
             self._notes.finish()
 
     def require_up(self) -> None:
@@ -336,16 +336,16 @@ class Reconciler:
         """Ask for a pass at once; from any thread."""
         self.alarm.ring()
 
-    def _look_again(self, before: Inventory, doubtful: Pending | None = None) -> None:
+    def _look_again(self, before: Inventory, unknown: Pending | None = None) -> None:
         """What a write may look at: the life of tgtd that it began with. Into another one, a pass
         brings everything first. Raises Unavailable.
 
-        `doubtful`: of what nothing is known any more; that which is noted, if it is left out.
+        `unknown`: of what nothing is known any more; what is half done, if it is left out.
         """
         peer = self.backend.ensure()
         if peer != self._peer:
             raise Unavailable("tgtd has been restarted")
-        self._see(before, peer, self._doubtful if doubtful is None else doubtful)
+        self._see(before, peer, self._half_done if unknown is None else unknown)
 
     # -- passes
 
@@ -389,23 +389,23 @@ class Reconciler:
         return len(changes)
 
     def _look(self, desired: Inventory) -> None:
-        self._see(desired, self.backend.ensure(), self._doubtful)
+        self._see(desired, self.backend.ensure(), self._half_done)
 
-    def _see(self, desired: Inventory, peer: Peer, doubtful: Pending) -> None:
+    def _see(self, desired: Inventory, peer: Peer, unknown: Pending) -> None:
         """Replace what is known by what tgtd shows, with what it does not show from memory."""
         pending = self._pending(peer)
         started = time.monotonic()
         try:
             observed = self.backend.observe()
         except Untrusted as error:
-            if peer != self._peer or doubtful != NOTHING_PENDING:
+            if peer != self._peer or unknown != NOTHING_PENDING:
                 raise
             # Nobody who may log in shall be able to stop the service: what we did still holds.
             log.warning("going by what is known", reason=str(error))
             return
         self.looking = time.monotonic() - started
         if peer == self._peer:
-            observed.learn(self._observed, doubtful)
+            observed.learn(self._observed, unknown)
         else:
             self._backoff.clear()
             if str(peer) == self._notes.settled():
@@ -456,8 +456,8 @@ class Reconciler:
         if self.down is not None:
             log.info("tgtd is up", pid=self.pid)
         self.down = None
-        if not failures.doubtful:
-            self._doubtful = NOTHING_PENDING
+        if not failures.unsettled:
+            self._half_done = NOTHING_PENDING
             self._notes.finish()
             self._notes.settle(str(self._peer))
         failpoint.reached("pass.concluded")

@@ -32,8 +32,8 @@ from storlever.shelf import Host, Shelf
 
 Answer = TypeVar("Answer")
 
-LOCK_PATIENCE = 10.0
-"""Seconds a write waits for its turn."""
+TURN_PATIENCE = 10.0
+"""Seconds a write waits for the thread that makes it, and then for the lock."""
 
 SHORT_SECRET_WARNING = (
     f"the password has fewer than {SHORT_SECRET} characters: it is easy to guess, and some "
@@ -97,7 +97,7 @@ class Service:
         self._shelf = Shelf(host)
         self.inventory = store.load()
         """What is durable."""
-        self._group = Group(self.inventory, self.inventory)
+        self._group = Group.empty(self.inventory)
         """The writes that are in force, and not durable yet."""
         self._open = False
         """Whether more may come to them before the commit."""
@@ -311,9 +311,10 @@ class Service:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """A turn of all that may change anything; a turn within it is a part of it."""
-        if not self._lock.acquire(timeout=LOCK_PATIENCE):
-            raise Unavailable("too many changes are waiting for their turn")
+        """A turn of all that may change anything, and the commit that ends it. A turn within it is
+        a part of it, without a commit of its own."""
+        if not self._lock.acquire(timeout=TURN_PATIENCE):
+            raise no_turn()
         try:
             if self._open:
                 yield
@@ -369,7 +370,7 @@ class Service:
             raise
         # Nothing can fail between a commit and these lines.
         self.inventory = group.after
-        self._group = Group(group.after, group.after)
+        self._group = Group.empty(group.after)
         self._reconciler.opened |= group.moved
         failpoint.reached("write.committed")
         self._reconciler.finish()
@@ -380,7 +381,7 @@ class Service:
 
     def _abandon(self) -> None:
         """Put back what was before."""
-        group, self._group = self._group, Group(self.inventory, self.inventory)
+        group, self._group = self._group, Group.empty(self.inventory)
         if group.edit:
             self._reconciler.abandon(group.before, group.scope(self._failing()))
             self._reconciler.opened |= group.moved
@@ -402,6 +403,10 @@ class Service:
     def _require_no_sessions(self, name: str) -> None:
         if sessions := self._reconciler.sessions(name):
             raise sessions_in_the_way(name, sessions)
+
+
+def no_turn() -> Unavailable:
+    return Unavailable("too many changes are waiting for their turn")
 
 
 def _spoken(name: str, lun: int | None) -> str:

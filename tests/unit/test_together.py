@@ -366,7 +366,7 @@ def test_what_waits_is_done_together(core: Fixed) -> None:
 def test_a_write_that_waits_too_long_is_never_made(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(threads, "TURN_PATIENCE", 0.05)
     busy, go_on = threading.Event(), threading.Event()
 
     def slow(_: Service) -> None:

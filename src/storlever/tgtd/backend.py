@@ -199,15 +199,15 @@ class TgtdBackend:
             case CreateTarget(target):
                 self._create_target(target)
             case DeleteTarget(target):
-                tid, slowly = self._tid(target), len(self._ids) * PATIENCE
-                self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=slowly))
+                tid, patience = self._tid(target), self._patience
+                self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=patience))
                 self._ids.pop(target, None)
             case CreateAccount(account):
                 pair = (("user", account.name), ("password", account.secret))
                 self._ask(Request(Mode.ACCOUNT, Op.NEW, parameters=pair))
             case DeleteAccount(name):
-                user, slowly = (("user", name),), len(self._ids) * PATIENCE
-                self._ask(Request(Mode.ACCOUNT, Op.DELETE, parameters=user, patience=slowly))
+                user, patience = (("user", name),), self._patience
+                self._ask(Request(Mode.ACCOUNT, Op.DELETE, parameters=user, patience=patience))
             case BindIncoming(target, name):
                 self._ask(_binding(Op.BIND, self._place(target), name, outgoing=False))
             case UnbindIncoming(target, name):
@@ -370,6 +370,11 @@ class TgtdBackend:
         return size
 
     # -- asking
+
+    @property
+    def _patience(self) -> float:
+        """With what takes tgtd longer the more targets it has."""
+        return len(self._ids) * PATIENCE
 
     def _ask(self, request: Request) -> str:
         reply = self._transport.exchange(request, pid=self._pid)

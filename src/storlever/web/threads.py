@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from storlever.errors import Unavailable
-from storlever.service import LOCK_PATIENCE, Service
+from storlever.service import TURN_PATIENCE, Service, no_turn
 
 READERS = 16
 MOST_TOGETHER = 64
@@ -55,7 +54,7 @@ class Threaded:
         call = partial(method, self.service, *args, **options)
         mine = _Waiting(call, loop.create_future())
         self._waiting.append(mine)
-        clock = loop.call_later(LOCK_PATIENCE, self._give_up, mine)
+        clock = loop.call_later(TURN_PATIENCE, self._give_up, mine)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_on())
         try:
@@ -89,7 +88,7 @@ class Threaded:
     def _give_up(self, mine: _Waiting) -> None:
         if mine in self._waiting and not mine.answer.done():
             self._waiting.remove(mine)
-            mine.answer.set_exception(Unavailable("too many changes are waiting for their turn"))
+            mine.answer.set_exception(no_turn())
 
 
 def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
