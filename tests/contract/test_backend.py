@@ -304,6 +304,20 @@ def test_a_unit_goes_offline_and_comes_back(rig: Rig) -> None:
         assert seen_unit(rig, wished.lun).backing_path == wished.backing_path
 
 
+def test_a_medium_that_somebody_else_made_fixed_or_removable_is_put_right(rig: Rig) -> None:
+    apply(rig, CreateTarget(T))
+    for wished in makeable(rig):
+        apply(rig, CreateUnit(T, wished))
+        changed = "1" if wished.device_type is DeviceType.DISK else "0"
+        request = Request(
+            *(Mode.UNIT, Op.UPDATE), tid=1, lun=wished.lun, parameters=(("removable", changed),)
+        )
+        assert rig.transport.exchange(request).error == 0
+        assert seen_unit(rig, wished.lun).online is None
+        apply(rig, UpdateUnit(T, wished, ("online",)))
+        assert seen_unit(rig, wished.lun).online is True
+
+
 def test_fields_change_in_place(rig: Rig) -> None:
     old = unit(rig)
     new = replace(old, scsi_id="f" * 31, serial_number="other", readonly=True, write_cache=False)

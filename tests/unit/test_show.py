@@ -182,6 +182,18 @@ def test_a_disk_is_offline_when_its_medium_is_out(
 
 
 @pytest.mark.parametrize(
+    ("word", "meaning"),
+    [("tape", None), ("cd/dvd", None), ("changer", None), ("passthrough", True)],
+)
+def test_other_media_are_always_removable(word: str, meaning: bool | None) -> None:
+    """But for a device that says itself what it is."""
+    text = changed(("            Type: disk\n", f"            Type: {word}\n"))
+    fixed = targets(text, IDS)[ONE][0].unit(1)
+    assert fixed is not None
+    assert fixed.online is meaning
+
+
+@pytest.mark.parametrize(
     ("word", "device"),
     [
         ("disk", DeviceType.DISK),

@@ -30,6 +30,7 @@ AIO = of(DeviceType.DISK, BackingType.AIO)
 IDENTITY = (("scsi_id", "0123456789abcdef"), ("scsi_sn", "SN1"))
 PLAIN = (*IDENTITY, ("readonly", "0"))
 PATH = ("path", "/srv/a.img")
+REMOVABLE = ("removable", "1")
 
 CREATION: list[tuple[LogicalUnit, Parameters, Parameters]] = [
     (DISK, (("bstype", "rdwr"),), (*PLAIN, ("mode_page", CACHE), ("removable", "0"), PATH)),
@@ -44,10 +45,10 @@ CREATION: list[tuple[LogicalUnit, Parameters, Parameters]] = [
         (("bstype", "aio"), PATH),
         (*PLAIN, ("mode_page", CACHE), ("removable", "1"), ("online", "0")),
     ),
-    (CD, (), (*PLAIN, PATH)),
-    (replace(CD, online=False), (), PLAIN),
-    (CHANGER, (), (*PLAIN, PATH)),
-    (TAPE, (("bstype", "ssc"),), (*PLAIN, PATH)),
+    (CD, (), (*PLAIN, REMOVABLE, PATH)),
+    (replace(CD, online=False), (), (*PLAIN, REMOVABLE)),
+    (CHANGER, (), (*PLAIN, REMOVABLE, PATH)),
+    (TAPE, (("bstype", "ssc"),), (*PLAIN, REMOVABLE, PATH)),
     (SG, (("bstype", "sg"), PATH), ()),
     (replace(SG, online=False), (("bstype", "sg"), PATH), (("online", "0"),)),
 ]
@@ -78,10 +79,10 @@ CHANGES: list[tuple[LogicalUnit, tuple[str, ...], Parameters]] = [
     (AIO, ("online",), (("removable", "0"), ("online", "1"))),
     (replace(AIO, online=False), ("online",), (("removable", "1"), ("online", "0"))),
     (replace(DISK, online=False), ("online",), (("removable", "1"), ("online", "0"))),
-    (TAPE, ("backing_path",), (("online", "0"), PATH)),
-    (replace(TAPE, online=False), ("online",), (("online", "0"),)),
-    (CD, ("backing_path",), (("online", "0"), PATH)),
-    (replace(CD, online=False), ("online",), (("online", "0"),)),
+    (TAPE, ("backing_path",), (("online", "0"), REMOVABLE, PATH)),
+    (replace(TAPE, online=False), ("online",), (REMOVABLE, ("online", "0"))),
+    (CD, ("backing_path",), (("online", "0"), REMOVABLE, PATH)),
+    (replace(CD, online=False), ("online",), (REMOVABLE, ("online", "0"))),
 ]
 
 
@@ -143,12 +144,14 @@ def test_a_unit_has_its_path_unless_it_is_offline(unit: LogicalUnit) -> None:
 
 @given(some.units())
 def test_a_disk_is_removable_just_while_it_is_offline(unit: LogicalUnit) -> None:
-    """Only then does tgtd refuse READ and WRITE. Nothing else is ever told to be removable."""
+    """Only then does tgtd refuse READ and WRITE. Other media always are; what is passed through
+    says it itself."""
     said = dict(completion(unit)) | dict(attributes(unit, ("online",)))
-    if unit.device_type is not DeviceType.DISK:
+    if unit.device_type is DeviceType.PASSTHROUGH:
         assert "removable" not in said
         return
-    assert said["removable"] == ("0" if unit.online else "1")
+    fixed = unit.device_type is DeviceType.DISK and unit.online
+    assert said["removable"] == ("0" if fixed else "1")
 
 
 @given(some.units())

@@ -180,15 +180,17 @@ def _unit(block: tuple[int, dict[str, str]]) -> tuple[ObservedUnit, int]:
 
 
 def _online(device: DeviceType | None, said: Mapping[str, str]) -> bool | None:
-    """A disk that is offline is one without its medium: only then does tgtd refuse I/O.
+    """A disk that is offline is one without its medium: only then does tgtd refuse I/O. The media
+    of tapes, cds and changers are always removable.
 
     None for a mix of the two that we never make, so that it is put right.
     """
     online = _ANSWERS.get(said.get("Online", ""))
+    if device is DeviceType.PASSTHROUGH:
+        return online
     removable = _ANSWERS.get(said.get("Removable media", ""))
-    if device is DeviceType.DISK and online is removable:
-        return None
-    return online
+    fixed = not online if device is DeviceType.DISK else True
+    return online if removable is fixed else None
 
 
 def discovery(text: str) -> Bindings:

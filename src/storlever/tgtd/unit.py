@@ -108,3 +108,5 @@ def _medium(unit: LogicalUnit, fields: tuple[str, ...]) -> Iterator[tuple[str, s
 def _removable(unit: LogicalUnit) -> Iterator[tuple[str, str]]:
     if unit.device_type is DeviceType.DISK:
         yield "removable", str(int(not unit.online))
+    elif unit.device_type is not DeviceType.PASSTHROUGH:
+        yield "removable", "1"  # as tgtd has it, unless somebody changed it
