@@ -16,7 +16,7 @@ from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, side_by_side, timed
 from tests.bench.floor import Core, running
 from tests.bench.grown import grown, path_of, target_name, targets
-from tests.torture.proc import sample
+from tests.torture.machine.proc import sample
 from tests.world import StorLever, Tgtd, folder, image
 
 COUNT = 1_000

@@ -23,7 +23,7 @@ from typing import Literal
 
 from tests.bench.figure import median
 from tests.bench.slow import built
-from tests.torture.host import Login
+from tests.torture.clients.host import Login
 from tests.world import Tgtd, folder
 
 MEGABYTES = 256

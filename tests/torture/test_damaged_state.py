@@ -29,7 +29,7 @@ from tests.system.furnished import (
     seen_in_tgtd,
     service,
 )
-from tests.torture.disks import in_memory
+from tests.torture.machine.disks import in_memory
 from tests.torture.rig import Torture, runs
 from tests.world import StorLever, folder
 

@@ -19,12 +19,12 @@ import pytest
 
 from tests.points import POINTS, Control, Hit
 from tests.system.furnished import events, service, tgtds_of
-from tests.torture import facts
-from tests.torture.facts import Facts
-from tests.torture.proc import starved
+from tests.torture.clients.tenant import login
+from tests.torture.clients.writers import FOREIGN, Guests, Writers
+from tests.torture.machine.proc import starved
 from tests.torture.rig import Torture, runs
-from tests.torture.tenant import login
-from tests.torture.writers import FOREIGN, Guests, Writers
+from tests.torture.truth import facts
+from tests.torture.truth.facts import Facts
 from tests.world import StorLever, wait_until
 
 READY_AGAIN, CONVERGED = 3.0, 5.0

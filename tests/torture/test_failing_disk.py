@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.furnished import OFF, RICH, assert_furnished, furnish, seen_in_tgtd, service
-from tests.torture.disks import Disk, mounted, unplug
+from tests.torture.machine.disks import Disk, mounted, unplug
 from tests.world import WIKI_TARGET, StorLever, wait_until
 
 CHANGES = (

@@ -13,10 +13,10 @@ from statistics import linear_regression, mode
 from typing import Any
 
 from storlever.web.san import PREFIX
-from tests.torture.facts import NOTHING
-from tests.torture.proc import Sample, sample
+from tests.torture.clients.writers import STILL, Writer, Writers
+from tests.torture.machine.proc import Sample, sample
 from tests.torture.rig import Torture, runs
-from tests.torture.writers import STILL, Writer, Writers
+from tests.torture.truth.facts import NOTHING
 from tests.world import StorLever, wait_until
 
 LOOKS = 20

@@ -22,14 +22,14 @@ from storlever.tgtd.backend import Peer, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Device, Mode, Op, Reply, Request
-from tests.torture.drawn import Draw
-from tests.torture.frames import WORDS, require_harmless
-from tests.torture.garbled import Garbler
-from tests.torture.liar import liar, lie
-from tests.torture.mimic import Mimic, recorded
-from tests.torture.proc import sample
+from tests.torture.machine.drawn import Draw
+from tests.torture.machine.proc import sample
 from tests.torture.rig import Torture, runs
-from tests.torture.senseless import NUMBERS, Senseless, words
+from tests.torture.tgtd.frames import WORDS, require_harmless
+from tests.torture.tgtd.garbled import Garbler
+from tests.torture.tgtd.liar import liar, lie
+from tests.torture.tgtd.mimic import Mimic, recorded
+from tests.torture.tgtd.senseless import NUMBERS, Senseless, words
 from tests.world import NOTHING_PRIVATE, Tgtd
 
 KEYS = (

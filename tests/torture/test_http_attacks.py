@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.torture import strange
-from tests.torture.crowd import MANNERS, crowds
-from tests.torture.onthewire import exchange, get, parsed
+from tests.torture.http import strange
+from tests.torture.http.crowd import MANNERS, crowds
+from tests.torture.http.onthewire import exchange, get, parsed
+from tests.torture.http.siege import Siege
 from tests.torture.rig import Torture, runs
-from tests.torture.siege import Siege
 from tests.world import StorLever, folder
 
 PIPELINED = 10_000

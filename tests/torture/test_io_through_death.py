@@ -15,7 +15,7 @@ from statistics import median
 
 from tests.points import Control
 from tests.system.furnished import events, service, tgtds_of
-from tests.torture.host import Host, Login
+from tests.torture.clients.host import Host, Login
 from tests.torture.rig import Torture, runs
 from tests.world import StorLever, image, wait_until
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.system.furnished import service, tgtds_of
-from tests.torture import facts
-from tests.torture.host import Host, Login
+from tests.torture.clients.host import Host, Login
+from tests.torture.clients.tenant import LUNS, Move
+from tests.torture.clients.writers import Writer, Writers
 from tests.torture.rig import Torture, runs
-from tests.torture.tenant import LUNS, Move
-from tests.torture.writers import Writer, Writers
+from tests.torture.truth import facts
 from tests.world import StorLever, Tgtd
 
 A = "iqn.2026-01.test:a"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tests.initiator import Initiator, Login, LoginError
 from tests.system.furnished import service
-from tests.torture.caller import TARGETS, USERS, Caller, Service, Told, user_name
-from tests.torture.linearizability import Call, unexplained
+from tests.torture.clients.caller import TARGETS, USERS, Caller, Service, Told, user_name
 from tests.torture.rig import Torture, runs
-from tests.torture.sequential import Ask, answer
+from tests.torture.truth.linearizability import Call, unexplained
+from tests.torture.truth.sequential import Ask, answer
 from tests.world import StorLever
 
 CALLERS = 8

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from storlever import reconciler
-from tests.torture.drawn import tape
-from tests.torture.living import DISKS, TAPES, Living
+from tests.torture.machine.drawn import tape
+from tests.torture.model.living import DISKS, TAPES, Living
+from tests.torture.model.troubled import Troubled
+from tests.torture.model.worlds import RealWorld, TwinWorld, World
 from tests.torture.rig import Torture, runs
-from tests.torture.troubled import Troubled
-from tests.torture.worlds import RealWorld, TwinWorld, World
 from tests.world import Tgtd, image
 
 

@@ -3,7 +3,7 @@ gets an answer that is not in it."""
 
 import pytest
 
-from tests.torture.examiner import Examiner
+from tests.torture.http.examiner import Examiner
 from tests.torture.rig import Torture, runs
 from tests.world import StorLever, image
 

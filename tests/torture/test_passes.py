@@ -21,9 +21,9 @@ from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Op, Reply, Request
-from tests.torture.drawn import Draw, missing
-from tests.torture.meddler import Meddler
+from tests.torture.machine.drawn import Draw, missing
 from tests.torture.rig import Torture, runs
+from tests.torture.tgtd.meddler import Meddler
 from tests.world import NOTHING_PRIVATE, Tgtd
 
 ROADS = ("write", "meddling", "meddling", "new service", "new tgtd")

@@ -21,12 +21,12 @@ from storlever.model import Account
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
 from tests.system.furnished import service
-from tests.torture import facts
-from tests.torture.disks import Disk, mounted, unplug
-from tests.torture.facts import Facts
+from tests.torture.clients.tenant import Move
+from tests.torture.clients.writers import CLIENTS, Writer, Writers
+from tests.torture.machine.disks import Disk, mounted, unplug
 from tests.torture.rig import Torture, runs
-from tests.torture.tenant import Move
-from tests.torture.writers import CLIENTS, Writer, Writers
+from tests.torture.truth import facts
+from tests.torture.truth.facts import Facts
 from tests.work import Worker, working
 from tests.world import StorLever
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from tests.system.furnished import service, tgtds_of
-from tests.torture.proc import starved
+from tests.torture.clients.writers import CLIENTS, Guests, Writers
+from tests.torture.machine.proc import starved
 from tests.torture.rig import Torture, runs
-from tests.torture.writers import CLIENTS, Guests, Writers
 from tests.world import StorLever
 
 READY_AGAIN, CONVERGED = 3.0, 5.0

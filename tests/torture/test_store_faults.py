@@ -21,12 +21,12 @@ import httpx2
 import pytest
 
 from tests.system.furnished import assert_furnished, furnish, seen_in_tgtd
-from tests.torture import facts
-from tests.torture.disks import in_memory
-from tests.torture.facts import Facts
-from tests.torture.faults import Faults, preload
+from tests.torture.clients.tenant import login
+from tests.torture.machine.disks import in_memory
+from tests.torture.machine.faults import Faults, preload
 from tests.torture.rig import Torture, runs
-from tests.torture.tenant import login
+from tests.torture.truth import facts
+from tests.torture.truth.facts import Facts
 from tests.world import StorLever, image
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
@@ -50,7 +50,12 @@ def test_no_call_that_fails_makes_the_store_lose_or_keep_what_it_should_not(
     with in_memory() as root:
         lives = root / "lives"
         lives.mkdir()
-        command: list[str | Path] = [sys.executable, "-m", "tests.torture.faulty_store", lives]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "tests.torture.machine.faulty_store",
+            lives,
+        ]
         done = subprocess.run(
             [*command, *map(str, ERRORS[: torture.runs])],
             env={**os.environ, **preload(root, lives / "stage")},

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from storlever.web.san import PREFIX
 from tests.system.furnished import service, tgtds_of
-from tests.torture.proc import sample
+from tests.torture.clients.writers import CLIENTS, STILL, Guests, Tally, Writers
+from tests.torture.machine.proc import sample
 from tests.torture.rig import Torture, runs
-from tests.torture.writers import CLIENTS, STILL, Guests, Tally, Writers
 from tests.world import StorLever, Tgtd, wait_until
 
 ANSWERED, CONVERGED = 5.0, 5.0

@@ -1,6 +1,6 @@
 """The checker of histories, on histories of a register that is 0 at first."""
 
-from tests.torture.linearizability import Call, unexplained
+from tests.torture.truth.linearizability import Call, unexplained
 
 Ask = tuple[str, int]
 

@@ -18,12 +18,12 @@ from storlever.errors import StorLeverError, Unavailable
 from storlever.inventory import Direction
 from storlever.model import Account, BackingType, DeviceType
 from storlever.service import Service
-from tests.torture.belief import INCOMING, OUTGOING, WAYS, Belief, Others
-from tests.torture.compare import in_tgtd, require_same
-from tests.torture.lunbelief import FITTING, Shelf
-from tests.torture.moves import Move
-from tests.torture.stranger import USER, Deed, Stranger
-from tests.torture.worlds import World
+from tests.torture.model.belief import INCOMING, OUTGOING, WAYS, Belief, Others
+from tests.torture.model.compare import in_tgtd, require_same
+from tests.torture.model.lunbelief import FITTING, Shelf
+from tests.torture.model.moves import Move
+from tests.torture.model.stranger import USER, Deed, Stranger
+from tests.torture.model.worlds import World
 
 TARGETS = tuple(f"iqn.2026-01.test:{number}" for number in range(3))
 USERS = ("alice", "bob", "carol")

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from tests.initiator import Initiator, discover
-from tests.torture import facts
-from tests.torture.facts import Facts
+from tests.torture.clients.tenant import Move, Tenant, login
 from tests.torture.rig import Torture
-from tests.torture.tenant import Move, Tenant, login
+from tests.torture.truth import facts
+from tests.torture.truth.facts import Facts
 from tests.work import Worker, working
 from tests.world import StorLever, image, wait_until
 

@@ -22,7 +22,7 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account, Pending
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
-from tests.torture.faults import Faults
+from tests.torture.machine.faults import Faults
 
 FRAME = 24 + 4096
 """Bytes that a page takes in SQLite's log, which begins with 32 more."""

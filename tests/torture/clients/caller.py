@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from storlever.web.san import PREFIX
-from tests.torture.linearizability import Call
-from tests.torture.sequential import Answer, Ask
+from tests.torture.truth.linearizability import Call
+from tests.torture.truth.sequential import Answer, Ask
 from tests.world import image
 
 TARGETS = tuple(f"iqn.2026-01.test:hot{number}" for number in range(4))

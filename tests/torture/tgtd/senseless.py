@@ -26,7 +26,7 @@ from storlever.change import (
 from storlever.model import FITTING, Account, DeviceType, LogicalUnit, ScsiProduct
 from storlever.names import GUARD
 from storlever.observed import Observed
-from tests.torture.drawn import ADDRESSES, INITIATORS, PRODUCTS, Draw
+from tests.torture.machine.drawn import ADDRESSES, INITIATORS, PRODUCTS, Draw
 
 TARGETS = tuple(f"iqn.2026-01.test:{number}" for number in range(4))
 USERS = (GUARD, *(f"user{number}" for number in range(20)))

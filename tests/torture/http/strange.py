@@ -1,7 +1,7 @@
 """Requests that no decent client sends, and the status that answers each. They are made when they
 are asked for: some have megabytes."""
 
-from tests.torture.onthewire import HOST, JSON, TARGETS, announced, chunked, get, head, post
+from tests.torture.http.onthewire import HOST, JSON, TARGETS, announced, chunked, get, head, post
 
 MALFORMED, TOO_LARGE, INVALID, TOO_LONG = 400, 413, 422, 431
 NOWHERE, OTHERWISE, ANYHOW = 404, 405, 200

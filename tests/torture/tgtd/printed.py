@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storlever.names import EVERYONE, GUARD
-from tests.torture.belief import INCOMING, OUTGOING, Belief
-from tests.torture.lunbelief import Lun
+from tests.torture.model.belief import INCOMING, OUTGOING, Belief
+from tests.torture.model.lunbelief import Lun
 
 TYPES = {"disk": "disk", "tape": "tape", "cd": "cd/dvd", "changer": "changer"}
 OWN_STORES = {"cd": "mmc", "changer": "smc"}

@@ -14,7 +14,7 @@ from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
 from tests.initiator import Initiator
-from tests.torture.garbled import Garbler
+from tests.torture.tgtd.garbled import Garbler
 from tests.world import NOTHING_PRIVATE, Tgtd, image
 
 BUSY = {TgtError.LUN_ACTIVE, TgtError.TARGET_ACTIVE}

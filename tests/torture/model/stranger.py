@@ -11,10 +11,10 @@ from typing import Any
 from storlever.names import GUARD
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
 from tests.others import unchecked
-from tests.torture.belief import Belief, Others
-from tests.torture.moves import nothing
-from tests.torture.printed import Printed, Target
-from tests.torture.worlds import World
+from tests.torture.model.belief import Belief, Others
+from tests.torture.model.moves import nothing
+from tests.torture.model.worlds import World
+from tests.torture.tgtd.printed import Printed, Target
 
 TARGET, USER = "iqn.2026-01.foreign:theirs", "stranger"
 FIRST_TID = 30000

@@ -15,8 +15,8 @@ from typing import Any
 
 from storlever.web.san import PREFIX
 from tests.initiator import Initiator, LoginError
-from tests.torture.facts import NOTHING, Fact, Facts
 from tests.torture.rig import Torture
+from tests.torture.truth.facts import NOTHING, Fact, Facts
 from tests.world import StorLever, image
 
 TARGETS = USERS = 3

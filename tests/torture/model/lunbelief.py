@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from storlever.errors import Conflict, Invalid
-from tests.torture.moves import Refusal, against
+from tests.torture.model.moves import Refusal, against
 
 FITTING = {
     "disk": ("rdwr", "aio"),

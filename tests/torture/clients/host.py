@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from tests.torture.nbd import Client, Command, Reply, Request
+from tests.torture.clients.nbd import Client, Command, Reply, Request
 from tests.world import image, wait_until
 
 BLOCK = 512

@@ -4,10 +4,10 @@ from typing import Any
 
 from storlever.names import GUARD
 from storlever.service import Service, TargetStatus, UnitStatus
-from tests.torture.belief import INCOMING, OUTGOING, Belief
-from tests.torture.lunbelief import Lun
-from tests.torture.printed import Printed, expected, found
-from tests.torture.worlds import TwinWorld, World
+from tests.torture.model.belief import INCOMING, OUTGOING, Belief
+from tests.torture.model.lunbelief import Lun
+from tests.torture.model.worlds import TwinWorld, World
+from tests.torture.tgtd.printed import Printed, expected, found
 
 
 def in_tgtd(belief: Belief) -> object:

@@ -19,7 +19,7 @@ from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport, Transport
 from storlever.tgtd.wire import EVERY, Device, Mode, Op, Request
-from tests.torture.printed import Printed, read
+from tests.torture.tgtd.printed import Printed, read
 from tests.unit.core import Core, Crash, FlakyStore
 from tests.world import Tgtd
 

@@ -11,8 +11,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from storlever.web.san import PREFIX
-from tests.torture.onthewire import exchange, get, post
-from tests.torture.proc import starved
+from tests.torture.http.onthewire import exchange, get, post
+from tests.torture.machine.proc import starved
 from tests.torture.rig import Torture
 from tests.world import StorLever, wait_until
 

@@ -7,9 +7,9 @@ from hypothesis.stateful import rule
 
 from storlever.errors import Refused, StateFailed, StorLeverError, Unavailable
 from storlever.service import Service
-from tests.torture.living import Living, targets
-from tests.torture.moves import Move
-from tests.torture.worlds import TwinWorld
+from tests.torture.model.living import Living, targets
+from tests.torture.model.moves import Move
+from tests.torture.model.worlds import TwinWorld
 from tests.unit.core import Crash
 
 FAULTS = ("refuse", "die", "time_out_after", "crash_before", "crash_after")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.torture.onthewire import announced, chunked, get
+from tests.torture.http.onthewire import announced, chunked, get
 from tests.work import working
 
 

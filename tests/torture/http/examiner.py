@@ -14,8 +14,8 @@ from schemathesis.engine import StopReason, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.hooks import unregister
 
+from tests.torture.http.sound import Sound
 from tests.torture.rig import Torture
-from tests.torture.sound import Sound
 
 
 @dataclass

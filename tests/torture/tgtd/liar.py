@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from storlever.tgtd.wire import MAX_REPLY, Reply
-from tests.torture.frames import HEADER
+from tests.torture.tgtd.frames import HEADER
 
 HEAD = struct.Struct("=II")
 SIZES = (0, 1, 7, 8, 9, 2**20, MAX_REPLY, MAX_REPLY + 1, 2**31 - 1, 2**31, 2**32 - 1)

@@ -9,8 +9,8 @@ from typing import Any
 
 from storlever.errors import Conflict
 from storlever.service import Service
-from tests.torture.lunbelief import Lun, Shelf
-from tests.torture.moves import NO_LUN, NO_TARGET, NO_USER, Move, against
+from tests.torture.model.lunbelief import Lun, Shelf
+from tests.torture.model.moves import NO_LUN, NO_TARGET, NO_USER, Move, against
 
 INCOMING, OUTGOING = WAYS = ("incoming", "outgoing")
 DISCOVERY = "discovery"

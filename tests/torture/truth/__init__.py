@@ -1,0 +1,3 @@
+"""What is so: `facts` are state file, API and tgtd as sets; `linearizability` and `sequential` say
+whether a history can be explained.
+"""
