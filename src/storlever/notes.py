@@ -19,7 +19,6 @@ from typing import Any
 
 import structlog
 
-from storlever import failpoint
 from storlever.errors import StateFailed, StateUnusable
 from storlever.model import NOTHING_PENDING, Pending
 
@@ -183,15 +182,14 @@ class _Line(_File):
         return value
 
     def write(self, value: object) -> None:
-        """The new line first, then the cut: a kill between the two leaves a whole line.
+        """Over the line that is there, whose rest may stay behind it: to cut it off would cost
+        every write more than all else in here.
 
         Raises OSError, also where only a part of it found room.
         """
         line = json.dumps(value).encode() + b"\n"
         if os.pwrite(self._file, line, 0) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        failpoint.reached("note.written")
-        os.ftruncate(self._file, len(line))
 
 
 class _Number(_File):

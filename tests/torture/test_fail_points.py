@@ -36,10 +36,8 @@ ANSWERED = "write.answered"
 
 DURABLE = {"write.committed", "write.finished", ANSWERED}
 """Points that a write reaches once it is durable."""
-SHARED = {"write.claimed", "store.begun", "store.written", "note.written", *DURABLE}
+SHARED = {"write.claimed", "store.begun", "store.written", *DURABLE}
 """Points that all writes of a group may reach together."""
-EITHER = {"note.written"}
-"""Points that it reaches before and after that."""
 FIRST = {"loop.tending", "pass.looked", "pass.planned", "pass.concluded"}
 """Points that every start reaches."""
 
@@ -114,7 +112,7 @@ class House:
     def _meaning(point: str) -> str:
         if provocation(point):
             return "undone"
-        return "done" if point in DURABLE else "either" if point in EITHER else "undone"
+        return "done" if point in DURABLE else "undone"
 
     def _await(self, point: str, action: str) -> list[Hit]:
         hits: list[Hit] = []

@@ -38,7 +38,7 @@ MAY = {
     "service": "errors failpoint group inventory model names reconciler shelf",
     "schema": "errors",
     "store": "errors failpoint inventory model schema",
-    "notes": "errors failpoint model",
+    "notes": "errors model",
     "endpoint": "",
     "config": "endpoint errors failpoint",
     "logs": "",

@@ -91,15 +91,10 @@ def test_nobody_else_may_read_the_notes(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(), unique=True), st.lists(st.text(), unique=True))
-def test_a_kill_between_write_and_cut_leaves_whole_notes(long: list[str], short: list[str]) -> None:
-    """The new line stands before the rest of the old one."""
+def test_what_is_left_of_a_longer_note_does_not_count(long: list[str], short: list[str]) -> None:
     with TemporaryDirectory() as folder, closing(FileNotes(Path(folder))) as notes:
-        file = Path(folder) / "pending"
-        notes.begin(targets(*short))
-        line = file.read_bytes()
         notes.begin(targets(*long))
-        rest = file.read_bytes()[len(line) :]
-        file.write_bytes(line + rest)
+        notes.begin(targets(*short))
         with closing(FileNotes(Path(folder))) as next_life:
             assert next_life.pending() == targets(*short)
 
