@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -155,8 +156,13 @@ def _block_holder(path: str, device: str) -> str | None:
 
 def _swaps() -> frozenset[str]:
     with open("/proc/swaps", "rb", buffering=0) as file:  # noqa: PTH123  at every new LUN
-        lines = os.fsdecode(file.read()).splitlines()[1:]
-    return frozenset(line.split()[0] for line in lines)
+        lines = file.read().splitlines()[1:]
+    return frozenset(os.fsdecode(_unescaped(line.split()[0])) for line in lines)
+
+
+def _unescaped(name: bytes) -> bytes:
+    """A name as /proc writes it, with blanks and the like in octal (proc(5))."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
 def scsi_identity(path: str, *, sys: Path = Path("/sys")) -> ScsiIdentity:

@@ -34,9 +34,10 @@ from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
 from storlever.web.app import create_app
-from storlever.web.guard import MAX_HEADER
+from storlever.web.gate import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
+from storlever.web.threads import Threaded
 
 log = structlog.get_logger(__name__)
 
@@ -84,9 +85,11 @@ def serve(settings: Settings) -> None:
         stack.callback(loop.stop)
         sys.setswitchinterval(SWITCH)
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
+        core = Threaded(service)
+        stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(service, sockets)
+        _serve_http(core, sockets)
 
 
 def _folders(state_dir: Path) -> Path:
@@ -165,10 +168,9 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     sys.stdout.flush()
 
 
-def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
-    app = create_app(service)
+def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
     config = uvicorn.Config(
-        app,
+        create_app(core),
         http=HttpProtocol,
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
@@ -179,7 +181,7 @@ def _serve_http(service: Service, sockets: list[socket.socket]) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     # uvicorn raises the signal that ended it again once it has stopped cleanly.
-    with contextlib.closing(app.state.core), contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets)
 
 

@@ -5,8 +5,8 @@
     ├── NotFound       target-not-found, user-not-found, lun-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Refused        tgtd said no to something it should have taken
-    │   └── BackingMissing   it was not asked, because a backing store is not there
-    ├── Unavailable    tgtd is down, hung or unintelligible: nothing was changed
+    │   └── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
+    ├── Unavailable    tgtd is down, hung or unintelligible, or busy with others: nothing lasts
     │   └── Untrusted      its answer is forged by an initiator's name
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
     │                  it is not known whether it is: state-doubtful
@@ -72,25 +72,21 @@ class Refused(StorLeverError):
 
     code = "refused"
 
-    def __init__(self, detail: str, *, drift: bool = False) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, *, drift: bool = False, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
         self.drift = drift
 
 
-class BackingMissing(Refused):
-    """The backing store is not there, or not fit: tgtd was not even asked."""
+class Unfit(Refused):
+    """What a LUN needs is not there: tgtd was not even asked."""
 
     code = "backing-store-missing"
 
 
 class Unavailable(StorLeverError):
-    """`retry_after`: seconds after which asking again makes sense."""
+    """Asking again in a while makes sense."""
 
     code = "tgtd-unavailable"
-
-    def __init__(self, detail: str, *, retry_after: int = 2) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
 
 
 class Untrusted(Unavailable):

@@ -12,7 +12,7 @@ from storlever.change import (
     TargetChange,
     UnitChange,
 )
-from storlever.errors import BackingMissing, StorLeverError
+from storlever.errors import StorLeverError, Unfit
 from storlever.inventory import DISCOVERY
 from storlever.model import Place
 
@@ -46,7 +46,7 @@ class Failures:
         self.reasons[name, lun] = str(error)
         if lun is None:
             self.unsettled = True
-        elif not isinstance(error, BackingMissing):
+        elif not isinstance(error, Unfit):
             self.refused.add((name, lun))
 
     def forbid(self, change: Change) -> bool:

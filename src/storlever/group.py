@@ -11,7 +11,8 @@ from storlever.plan import Scope
 class Group:
     """What its writes made of `before`; a single write is a group too.
 
-    `changed`: LUNs that are other ones than before; `reopen`: those that opened their path anew;
+    `changed`: LUNs that came, went, or changed in any field; `reopen`: those that opened their path
+    anew;
     `force`: targets whose sessions may be closed.
     """
 

@@ -159,8 +159,8 @@ class DiscoveryAuth:
 class Pending:
     """Names that unfinished writes were changing: in tgtd they are ours, and in doubt.
 
-    `secrets`: those of the accounts of which tgtd may have another secret; of one that was only
-    going, the secret is as it was, if tgtd still has the account.
+    `secrets`: accounts whose secret in tgtd may not be the stored one. One that was only being
+    deleted is not among them: if tgtd still has it, its secret is as it was.
     That is so for one life of tgtd, `peer`: the next one remembers nothing of it.
     """
 

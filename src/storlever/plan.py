@@ -227,11 +227,11 @@ def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str
     bindings = _bindings(name, want.slots, want.outgoing, have.bindings, stale)
     units = _units(want, have, scope)
     leaving = have.ready and not want.online
-    reopened = bool(
+    unguarded = bool(
         want.slots and have.bindings.incoming and not _kept(want.slots, have.bindings, stale)
     )
     steps = bindings + units
-    steps += _acl(want, have, whole=leaving or reopened, first=bool(steps))
+    steps += _acl(want, have, whole=leaving or unguarded, first=bool(steps))
     if leaving:
         # tgtd swallows the commands of sessions that are there when a target goes offline.
         steps.append((Step.END_SESSIONS, EndSessions(name, name in scope.force)))
@@ -257,7 +257,7 @@ def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
     steps: Steps = []
     for seen in have.units:
         unit, place = want.unit(seen.lun), (want.name, seen.lun)
-        replaced = unit is None or _other(unit, seen, place in scope.reopen)
+        replaced = unit is None or _must_be_new(unit, seen, place in scope.reopen)
         if replaced and place not in scope.parked:
             steps.append((Step.DELETE_UNITS, DeleteUnit(*place)))
     for unit in want.units:
@@ -265,14 +265,14 @@ def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
         reopen = place in scope.reopen
         if place in scope.parked:
             continue
-        if found is None or _other(unit, found, reopen):
+        if found is None or _must_be_new(unit, found, reopen):
             steps.append((Step.CHANGE_UNITS, CreateUnit(want.name, unit)))
         elif fields := _differing(unit, found, reopen):
             steps.append((Step.CHANGE_UNITS, UpdateUnit(want.name, unit, fields)))
     return steps
 
 
-def _other(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> bool:
+def _must_be_new(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> bool:
     """Whether only a new unit can become what is wished: what tgtd cannot change in place.
 
     One that tgtd cannot reopen is new when it comes online, for another file may be there now.

@@ -20,11 +20,11 @@ from storlever.alarm import Alarm
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, UpdateUnit
 from storlever.errors import (
-    BackingMissing,
     Conflict,
     Refused,
     StorLeverError,
     Unavailable,
+    Unfit,
     Untrusted,
 )
 from storlever.failures import Failed, Failures, lun_of
@@ -39,6 +39,7 @@ from storlever.model import (
     Pending,
     Place,
     Session,
+    sessions_in_the_way,
 )
 from storlever.names import GUARD
 from storlever.observed import Observed
@@ -144,7 +145,7 @@ class Reconciler:
         self.require_up()
         changes = self._planned(before, desired, scope)
         self._require_ours(before, desired, scope)
-        names, left = self._touched(desired, before, scope), self._half_done
+        names, left = self._touched(before, desired, scope), self._half_done
         self._half_done = names.joined(left)
         try:
             self._notes.begin(self._half_done.joined(self._unfinished))
@@ -167,7 +168,7 @@ class Reconciler:
             raise
         self._unfinished, self._half_done = names.joined(self._unfinished), left
 
-    def _touched(self, desired: Inventory, before: Inventory, scope: Scope) -> Pending:
+    def _touched(self, before: Inventory, desired: Inventory, scope: Scope) -> Pending:
         after, old = desired.accounts, before.accounts
         changing = (name for name in scope.accounts if name in after)
         secrets = frozenset(name for name in changing if old.get(name) != after[name])
@@ -193,7 +194,7 @@ class Reconciler:
 
         Somebody may have bound an account of ours to a target of theirs, or one of theirs to
         ours, since the last look; unbound in ignorance of that, it leaves a hole, and tgtd dies.
-        They may have let go of one as well, which is not spared on their account then.
+        They may have let go of one as well, which then need not be spared any more.
         """
         changes = self._plan(desired, scope)
         if not self._in_ignorance(changes, scope):
@@ -265,7 +266,7 @@ class Reconciler:
         except Unavailable as error:
             self._lost(error)
         except Exception as error:
-            log.warning("could not put back, a pass will", reason=str(error))
+            log.warning("could not put back, a pass will", reason=str(error), exc_info=True)
             self._lost(Unavailable("tgtd is being brought back to the stored state"))
 
     def _note(self) -> None:
@@ -282,6 +283,16 @@ class Reconciler:
         if self._half_done == NOTHING_PENDING:  # else a note of too much does no harm
             self._notes.finish()
 
+    def require_no_sessions(self, target: str) -> None:
+        """Raises Conflict. So that a target need not be closed to hear of them."""
+        try:
+            sessions = self.backend.sessions(target)
+        except Unavailable as error:
+            self._lost(error)
+            raise
+        if sessions:
+            raise sessions_in_the_way(target, sessions)
+
     def require_up(self) -> None:
         if self.down is not None:
             raise Unavailable(self.down)
@@ -292,16 +303,13 @@ class Reconciler:
             self._apply(change)
             failpoint.reached("write.changed")
 
-    def forgive(self, desired: Inventory, scope: Scope) -> None:
+    def forgive(self, scope: Scope) -> None:
         """Forget the failures of what was just mended or removed."""
         for name, lun in list(self.failures):
-            if name not in scope.targets or (name, lun) in scope.parked:
-                continue
-            target = desired.targets.get(name)
-            if lun is not None or target is None:
+            if name in scope.targets and (name, lun) not in scope.parked:
                 del self.failures[name, lun]
-            if lun is not None:
-                self._backoff.forget((name, lun))
+                if lun is not None:
+                    self._backoff.forget((name, lun))
 
     def _apply(self, change: Change) -> None:
         self._observed.check(change)
@@ -320,10 +328,10 @@ class Reconciler:
         self._observed.apply(change)
 
     def _apply_again(self, change: Change) -> None:
-        """As it was, a LUN that failed before the write may fail after it."""
+        """One change of an undo; a LUN that was failing before the write may fail again."""
         try:
             self._apply(change)
-        except BackingMissing:
+        except Unfit:
             lun = lun_of(change)
             if lun is None or (getattr(change, "target", ""), lun) not in self.failures:
                 raise
@@ -468,8 +476,8 @@ class Reconciler:
         """The sessions of a target now. Needs no lock. Raises Unavailable."""
         try:
             return self.backend.sessions(target)
-        except Unavailable as error:
-            self._lost(error)
+        except Unavailable:
+            self.wake()  # what it means for writes, the pass decides
             raise
 
     @property

@@ -55,7 +55,8 @@ NUMBERED = 2
 
 
 def create(path: Path) -> None:
-    """A whole empty file or none: an empty one at `path` would be a damaged one."""
+    """Leaves a whole database without rows at `path`, or nothing: a file of no bytes would be a
+    damaged one."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -64,12 +65,17 @@ def create(path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     finally:
         connection.close()
-    for made in (draft, path.parent):
-        descriptor = os.open(made, os.O_RDONLY)
+    _sync(draft)
+    draft.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
         os.fsync(descriptor)
+    finally:
         os.close(descriptor)
-        if made is draft:
-            draft.rename(path)
 
 
 def configure(connection: sqlite3.Connection) -> None:

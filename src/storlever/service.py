@@ -7,6 +7,7 @@ share a commit, and what is read is always durable.
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,6 @@ from storlever.model import (
     Place,
     Session,
     Target,
-    sessions_in_the_way,
 )
 from storlever.names import SHORT_SECRET
 from storlever.reconciler import Reconciler
@@ -34,6 +34,8 @@ Answer = TypeVar("Answer")
 
 TURN_PATIENCE = 10.0
 """Seconds a write waits for the thread that makes it, and then for the lock."""
+TOGETHER = 1.0
+"""Seconds in which writes may begin that share a commit: tgtd takes its time over some."""
 
 SHORT_SECRET_WARNING = (
     f"the password has fewer than {SHORT_SECRET} characters: it is easy to guess, and some "
@@ -179,7 +181,7 @@ class Service:
         with self._write():
             edit = self._latest.edit_target(name, online=online, names=names, addresses=addresses)
             if online is False and self._latest.target(name).online and not force:
-                self._require_no_sessions(name)
+                self._reconciler.require_no_sessions(name)
             self._enact(edit, force=force)
         return ()
 
@@ -188,7 +190,7 @@ class Service:
         with self._write():
             edit = self._latest.remove_target(name)
             if not force:
-                self._require_no_sessions(name)
+                self._reconciler.require_no_sessions(name)
             self._enact(edit, force=force)
         return ()
 
@@ -279,13 +281,21 @@ class Service:
         """Carry out calls of the methods above in turn, and make them durable in one commit; what
         each of them returned or raised. Where the commit fails, that is what became of all of
         them: what one of them found may have been another's doing.
+
+        Those that would begin after `TOGETHER` are left out: the first has waited long enough.
         """
+        outcomes: list[Answer | Exception] = []
         try:
             self._reconciler.require_up()
             with self._turn():
-                return [self._outcome(write) for write in writes]
+                deadline = time.monotonic() + TOGETHER
+                for write in writes:
+                    outcomes.append(self._outcome(write))
+                    if time.monotonic() > deadline:
+                        break
         except Exception as error:
             return [error for _ in writes]
+        return outcomes
 
     def _outcome(self, write: Callable[[], Answer]) -> Answer | Exception:
         before = self._group
@@ -376,7 +386,7 @@ class Service:
         self._reconciler.finish()
         self._claim_opened()
         if self._reconciler.failures:
-            self._reconciler.forgive(group.after, group.scope(self._failing()))
+            self._reconciler.forgive(group.scope(self._failing()))
         failpoint.reached("write.finished")
 
     def _abandon(self) -> None:
@@ -400,13 +410,9 @@ class Service:
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
 
-    def _require_no_sessions(self, name: str) -> None:
-        if sessions := self._reconciler.sessions(name):
-            raise sessions_in_the_way(name, sessions)
-
 
 def no_turn() -> Unavailable:
-    return Unavailable("too many changes are waiting for their turn")
+    return Unavailable("too many changes are waiting for their turn", code="too-busy")
 
 
 def _spoken(name: str, lun: int | None) -> str:

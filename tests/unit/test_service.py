@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from storlever.backing import Machine
-from storlever.errors import BackingMissing, Conflict, Invalid, NotFound, Unavailable, Untrusted
+from storlever.errors import Conflict, Invalid, NotFound, Unavailable, Unfit, Untrusted
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
@@ -505,7 +505,7 @@ def test_an_edit_of_a_lun_without_its_file_does_not_stop_others(core: Core) -> N
     (core.folder / "1.img").unlink()
     core.tgtd.restart()
     core.settle()
-    with pytest.raises(BackingMissing):
+    with pytest.raises(Unfit):
         core.service.edit_unit(T, 1, {"write_cache": False})
     core.service.add_target("iqn.2026-01.test:new")
 
@@ -675,7 +675,7 @@ def test_an_aio_lun_that_the_machine_has_no_room_for_is_not_tried(core: Core) ->
     """tgtd would close a descriptor that is somebody's session."""
     core.backend._files = Crowded(core.folder / "private")
     asked = core.tgtd.requests
-    with pytest.raises(BackingMissing, match="no room"):
+    with pytest.raises(Unfit, match="no room"):
         add_unit(core, backing_type=BackingType.AIO)
     assert core.tgtd.requests == asked
 
@@ -701,6 +701,38 @@ def test_a_hung_tgtd_that_a_write_met_is_known_to_the_next(core: Core) -> None:
     with pytest.raises(Unavailable):
         core.service.remove_target(T)
     assert core.service.health().down is not None
+
+
+# -- what a reader found
+
+
+def test_a_hung_tgtd_that_a_read_met_is_not_known_to_writes(core: Core) -> None:
+    """It may be busy with others, or the last life's; a pass finds out."""
+    core.tgtd.hung = True
+    assert core.service.target(T).state == "error"
+    core.tgtd.hung = False
+    core.service.add_target("iqn.2026-01.test:new")
+
+
+def test_a_lun_made_offline_has_not_the_size_of_one_of_its_number_before(core: Core) -> None:
+    add_unit(core)
+    core.service.remove_target(T)
+    core.service.add_target(T)
+    add_unit(core, file="2.img", online=False)
+    assert core.service.unit(T, 1).size is None
+
+
+def test_a_write_that_brings_a_failing_target_into_force_mends_it(core: Core) -> None:
+    core.service.add_user(T, IN, Account("stranger", "our secret"))
+    core.tgtd.restart()
+    core.add_foreign()
+    core.settle()
+    assert core.service.target(T).state == "error"
+    core.raw(Mode.ACCOUNT, Op.UNBIND, ("user", "stranger"), tid=99)
+    core.raw(Mode.ACCOUNT, Op.DELETE, ("user", "stranger"))
+    core.service.remove_user(T, IN, "stranger")
+    assert core.service.target(T).state == "ready"
+    assert core.settle() == 0
 
 
 # -- what the torture tests found

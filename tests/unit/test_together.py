@@ -363,6 +363,25 @@ def test_what_waits_is_done_together(core: Fixed) -> None:
     assert core.store.commits - commits == 1
 
 
+def test_a_group_is_over_in_time_and_the_rest_is_the_next(
+    core: Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these would have the first wait for all of them."""
+    monkeypatch.setattr("storlever.service.TOGETHER", 0.0)
+    commits, names = core.store.commits, [f"{NEW}{number}" for number in range(3)]
+
+    async def ask() -> None:
+        threaded = Threaded(core.service)
+        with core.service._lock:
+            asked = [asyncio.create_task(threaded.write(Service.add_target, x)) for x in names]
+            await asyncio.sleep(0.05)
+        assert await asyncio.gather(*asked) == [()] * len(names)
+
+    asyncio.run(ask())
+    assert set(core.service.inventory.targets) >= set(names)
+    assert core.store.commits - commits == len(names)
+
+
 def test_a_write_that_waits_too_long_is_never_made(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

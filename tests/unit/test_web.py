@@ -32,9 +32,10 @@ from storlever.service import UnitStatus
 from storlever.tgtd.wire import Reply
 from storlever.web.app import create_app
 from storlever.web.body import MAX_BODY, MAX_KEYS
-from storlever.web.guard import MAX_HEADER, Guard, host_of, is_local
+from storlever.web.gate import MAX_HEADER, Gate, host_of, is_local
 from storlever.web.problem import CODES, STATUSES, TITLES, of_error
 from storlever.web.san import PREFIX
+from storlever.web.threads import Threaded
 from storlever.web.wire import (
     Conf,
     ConfUpdate,
@@ -117,8 +118,8 @@ def test_any_host_header_can_be_judged(header: str) -> None:
 
 @pytest.fixture(scope="module")
 def guarded() -> TestClient:
-    """An application that says yes to whatever the guard lets through."""
-    return TestClient(Guard(PlainTextResponse("yes")), LOCAL)
+    """An application that says yes to whatever the gate lets through."""
+    return TestClient(Gate(PlainTextResponse("yes")), LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ ERRORS: list[tuple[StorLeverError, int, str]] = [
     (NotFound("no target", code="target-not-found"), 404, "target-not-found"),
     (Conflict("there", code="target-exists"), 409, "target-exists"),
     (Refused("tgtd will not"), 409, "refused"),
-    (Unavailable("tgtd is down", retry_after=7), 503, "tgtd-unavailable"),
+    (Unavailable("tgtd is down"), 503, "tgtd-unavailable"),
     (StateFailed("no luck"), 503, "state-unwritable"),
     (StateFailed("no room", code="state-full"), 507, "state-full"),
     (StateFailed("who knows", code="state-doubtful"), 503, "state-doubtful"),
@@ -265,7 +266,7 @@ def test_sessions_in_the_way_are_told() -> None:
 
 
 def test_what_is_unavailable_says_when_to_ask_again() -> None:
-    assert of_error(Request(SCOPE), Unavailable("x", retry_after=7)).headers["Retry-After"] == "7"
+    assert of_error(Request(SCOPE), Unavailable("x")).headers["Retry-After"] == "2"
 
 
 # -- the application on the twins
@@ -283,7 +284,7 @@ def core() -> Iterator[Core]:
 
 @pytest.fixture(scope="module")
 def client(core: Core) -> TestClient:
-    return TestClient(create_app(core.service), LOCAL, raise_server_exceptions=False)
+    return TestClient(create_app(Threaded(core.service)), LOCAL, raise_server_exceptions=False)
 
 
 def put(client: TestClient, body: bytes, kind: str = "application/json") -> tuple[int, Any]:

@@ -29,7 +29,7 @@ from storlever.change import (
     UnbindOutgoing,
     UpdateUnit,
 )
-from storlever.errors import BackingMissing, Refused, Unavailable, Untrusted
+from storlever.errors import Refused, Unavailable, Unfit, Untrusted
 from storlever.model import BLOCK, Bindings, DeviceType, LogicalUnit, Session, sessions_in_the_way
 from storlever.observed import Observed
 from storlever.tgtd import show
@@ -55,6 +55,10 @@ class Peer:
 
     pid: int
     started: int
+
+    def __str__(self) -> str:
+        """As it stands in the notes, for the next version too."""
+        return f"{self.pid} started {self.started}"
 
 
 class Daemon(Protocol):
@@ -92,6 +96,8 @@ class TgtdBackend:
 
     def ensure(self) -> Peer:
         peer = self._daemon.ensure()
+        if peer.pid != self._pid:
+            self._ids = {}
         self._pid = peer.pid
         return peer
 
@@ -157,8 +163,11 @@ class TgtdBackend:
         tid = self._ids.get(target)
         if tid is None:
             return ()
-        found = {nexus.session.sid: nexus.session for nexus in self._nexuses(tid)}
-        return tuple(found.values())
+        try:
+            nexuses = self._nexuses(tid)
+        except Refused as refused:
+            raise Unavailable(f"tgtd does not show its sessions: {refused}") from None
+        return tuple({nexus.session.sid: nexus.session for nexus in nexuses}.values())
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see, as far as it is known."""
@@ -319,9 +328,10 @@ class TgtdBackend:
         tid = self._tid(target)
         size = self._openable(unit) if unit.opened else None
         if unit.aio and not self._files.room_for_aio():
-            raise BackingMissing(
+            raise Unfit(
                 f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
-                "context (fs.aio-max-nr)"
+                "context (fs.aio-max-nr)",
+                code="no-room-for-aio",
             )
         new = Request(
             Mode.UNIT,
@@ -339,6 +349,7 @@ class TgtdBackend:
         except TgtRefusal:
             self._patiently(Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun))
             raise
+        self._sizes.pop((target, unit.lun), None)  # of one that somebody else removed
         if size is not None:
             self._sizes[target, unit.lun] = size
 
@@ -357,16 +368,19 @@ class TgtdBackend:
             self._sizes[target, unit.lun] = size
 
     def _openable(self, unit: LogicalUnit) -> int:
-        """The size of the backing file, in bytes. Raises BackingMissing: tgtd is not bothered.
+        """The size of the backing file, in bytes. Raises Unfit: tgtd is not bothered.
 
         Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
         """
         try:
             size = self._files.size(unit.backing_path)
         except OSError as error:
-            raise BackingMissing(f"cannot serve {unit.backing_path}: {error.strerror}") from None
+            raise Unfit(f"cannot serve {unit.backing_path}: {error.strerror}") from None
         if unit.device_type is DeviceType.DISK and size < BLOCK:
-            raise BackingMissing(f"cannot serve {unit.backing_path}: it is smaller than a block")
+            raise Unfit(
+                f"cannot serve {unit.backing_path}: it is smaller than a block",
+                code="backing-store-too-small",
+            )
         return size
 
     # -- asking
@@ -405,8 +419,10 @@ class TgtdBackend:
         return EVERY if target is None else self._tid(target)
 
     def _nexuses(self, tid: int) -> tuple[show.Nexus, ...]:
+        """() when tgtd does not have the target. It may have to wait for what tgtd does before."""
+        request = Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=self._patience)
         try:
-            return show.nexuses(self._ask(Request(Mode.CONNECTION, Op.SHOW, tid=tid)))
+            return show.nexuses(self._ask(request))
         except TgtRefusal as refusal:
             if refusal.number == TgtError.NO_TARGET:
                 return ()

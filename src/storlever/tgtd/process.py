@@ -114,7 +114,7 @@ class OwnedTgtd:
             failpoint.reached("tgtd.spawned")
             peer = self._wait_for(self._child)
             self._require_portals()
-        except Exception:
+        except BaseException:  # Ctrl-C too: nobody would know of it
             self._child.kill()
             self._child.wait()
             raise
@@ -216,7 +216,9 @@ class OwnedTgtd:
             ids = show.target_ids(drivers.text)
             if not ids:
                 return
-            for tid in ids.values():
+            for tid in ids.values():  # of which each may take tgtd a second, of thousands
+                if time.monotonic() > deadline:
+                    return
                 self._close(tid)
                 self._transport.exchange(Request(Mode.TARGET, Op.DELETE, tid=tid, force=True))
 

@@ -1,4 +1,4 @@
-"""The application: routes, the guard before them, the errors after them."""
+"""The application: routes, the gate before them, the errors after them."""
 
 from functools import cache
 
@@ -10,23 +10,22 @@ from starlette.middleware import Middleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.service import Service
 from storlever.web import docs, health, openapi, san
 from storlever.web.body import LARGE_BODIES
-from storlever.web.guard import Guard, marks
+from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.threads import Threaded
 
 ROUTERS = (san.router, health.router, docs.router)
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(core: Threaded) -> FastAPI:
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Gate)],
         exception_handlers={
             StorLeverError: _on_error,
             RequestValidationError: _on_faults,
@@ -34,7 +33,7 @@ def create_app(service: Service) -> FastAPI:
             Exception: _on_anything,
         },
     )
-    app.state.core = Threaded(service)
+    app.state.core = core
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes))
     for router in ROUTERS:
@@ -68,7 +67,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_anything(request: Request, _error: Exception) -> Response:
     """The last resort: the log has the traceback, the answer has the request's id.
 
-    It does not pass the guard on its way out, so it brings its marks along; and uvicorn closes the
+    It does not pass the gate on its way out, so it brings its marks along; and uvicorn closes the
     connection after it, which a client that keeps it for its next request has to know.
     """
     headers = {**marks(request.state.request_id), "Connection": "close"}

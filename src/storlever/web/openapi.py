@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from storlever import __version__
 from storlever.web.body import MAX_BODY
-from storlever.web.guard import MAX_HEADER
+from storlever.web.gate import MAX_HEADER
 from storlever.web.wire import Problem
 
 Json = dict[str, Any]

@@ -27,6 +27,8 @@ STATUSES: dict[type[StorLeverError], int] = {
     Unavailable: 503,
     StateFailed: 503,
 }
+RETRY_AFTER = 2
+"""Seconds in which a tgtd that died is mostly back."""
 FULL = 507  # RFC 4918: the state's file system has no room
 
 TITLES = {
@@ -106,7 +108,7 @@ def of_error(request: Request, error: StorLeverError) -> Response:
             detail = f"{error}; {hint}" if hint else str(error)
             return problem(request.scope, status, error.code, detail, blocking=error.blocking)
         case Unavailable():
-            extra["headers"] = {"Retry-After": str(error.retry_after)}
+            extra["headers"] = {"Retry-After": str(RETRY_AFTER)}
         case StateFailed() if error.code == "state-full":
             status = FULL
     return problem(request.scope, status, error.code, str(error), **extra)

@@ -14,7 +14,7 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from storlever.web.guard import marks
+from storlever.web.gate import marks
 from storlever.web.problem import CODES, problem
 
 log = structlog.get_logger(__name__)

@@ -54,7 +54,7 @@ router = APIRouter(
 
 
 async def _core(request: Request) -> Threaded:
-    """Not a plain function: those take a worker thread, which waiting writes may have all of."""
+    """Not a plain function: for those, FastAPI takes a thread."""
     core: Threaded = request.app.state.core
     return core
 

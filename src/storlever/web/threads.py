@@ -70,7 +70,8 @@ class Threaded:
             while taken := self._taken():
                 calls = [each.call for each in taken]
                 outcomes = await loop.run_in_executor(self._writer, self.service.together, calls)
-                for each, outcome in zip(taken, outcomes, strict=True):
+                self._waiting[:0] = taken[len(outcomes) :]
+                for each, outcome in zip(taken, outcomes, strict=False):
                     _settle(each.answer, outcome)
         finally:
             self._writing = None

@@ -51,7 +51,7 @@ def marks(request_id: str) -> dict[str, str]:
     }
 
 
-class Guard:
+class Gate:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
