@@ -56,7 +56,7 @@ class Inventory:
     targets: Map[str, Target] = Map()
     accounts: Map[str, Account] = Map()
     discovery: DiscoveryAuth = DiscoveryAuth()
-    users: Map[str, frozenset[str]] = field(default=Map(), repr=False)
+    used_by: Map[str, frozenset[str]] = field(default=Map(), repr=False)
     """Account name -> the targets (or DISCOVERY) that use it."""
 
     @classmethod
@@ -65,18 +65,18 @@ class Inventory:
     ) -> "Inventory":
         """From its parts. Raises Invalid when an account is used but not there."""
         by_name = {target.name: target for target in targets}
-        users: dict[str, set[str]] = {}
-        for place, names in [
+        used_by: dict[str, set[str]] = {}
+        for user, names in [
             (DISCOVERY, discovery.accounts),
             *((target.name, target.accounts) for target in by_name.values()),
         ]:
             for name in names:
-                users.setdefault(name, set()).add(place)
+                used_by.setdefault(name, set()).add(user)
         known = {account.name: account for account in accounts}
-        if missing := users.keys() - known.keys():
+        if missing := used_by.keys() - known.keys():
             raise Invalid(Fault("accounts", f"used but not defined: {', '.join(missing)}"))
-        used = {name: frozenset(at) for name, at in users.items()}
-        return cls(Map(by_name), Map(known), discovery, Map(used))
+        frozen = {name: frozenset(users) for name, users in used_by.items()}
+        return cls(Map(by_name), Map(known), discovery, Map(frozen))
 
     # -- looking things up
 
@@ -96,18 +96,18 @@ class Inventory:
         target = self.targets.get(name)
         return target.unit(lun) if target else None
 
-    def places(self, account: str) -> Iterator[tuple[str, Direction]]:
+    def uses(self, account: str) -> Iterator[tuple[str, Direction]]:
         """Every use of an account: (target name or DISCOVERY, direction)."""
-        for place in sorted(self.users.get(account, ())):
+        for user in sorted(self.used_by.get(account, ())):
             incoming: tuple[str | None, ...]
-            if place == DISCOVERY:
+            if user == DISCOVERY:
                 incoming, outgoing = (self.discovery.incoming,), self.discovery.outgoing
             else:
-                incoming, outgoing = self.targets[place].incoming, self.targets[place].outgoing
+                incoming, outgoing = self.targets[user].incoming, self.targets[user].outgoing
             if account in incoming:
-                yield place, Direction.INCOMING
+                yield user, Direction.INCOMING
             if account == outgoing:
-                yield place, Direction.OUTGOING
+                yield user, Direction.OUTGOING
 
     # -- edits
 
@@ -151,7 +151,7 @@ class Inventory:
                 f"target {name} has the outgoing user {old.outgoing!r}, and room for one",
                 code="outgoing-user-exists",
             )
-        self._same_secret(account, self.places(account.name))
+        self._same_secret(account, self.uses(account.name))
         new = (
             replace(old, incoming=(*old.incoming, account.name))
             if direction is Direction.INCOMING
@@ -168,7 +168,7 @@ class Inventory:
             here = (name, direction)
             self._same_secret(
                 account,
-                (place for place in self.places(account.name) if place != here),
+                (place for place in self.uses(account.name) if place != here),
                 "password-shared",
             )
         return self._pruned({}, {account.name: account})
@@ -193,7 +193,7 @@ class Inventory:
         for account in filter(None, given.values()):
             kept = (
                 place
-                for place in self.places(account.name)
+                for place in self.uses(account.name)
                 if place[0] != DISCOVERY or place[1] not in given
             )
             self._same_secret(account, kept)
@@ -224,19 +224,19 @@ class Inventory:
 
     def after(self, edit: Edit) -> "Inventory":
         """This inventory with the edit made."""
-        users = self.users
+        used_by = self.used_by
         for name, target in edit.targets.items():
             old = self.targets.get(name)
-            users = _moved(
-                users, name, old.accounts if old else (), target.accounts if target else ()
+            used_by = _moved(
+                used_by, name, old.accounts if old else (), target.accounts if target else ()
             )
         if edit.discovery is not None:
-            users = _moved(users, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
+            used_by = _moved(used_by, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
         return Inventory(
             _patched(self.targets, edit.targets),
             _patched(self.accounts, edit.accounts),
             self.discovery if edit.discovery is None else edit.discovery,
-            users,
+            used_by,
         )
 
     def _with(self, target: Target) -> Edit:
@@ -259,7 +259,7 @@ class Inventory:
         let_go = set(self.discovery.accounts) if discovery is not None else set()
         for name in targets:
             let_go |= self.targets[name].accounts
-        used = self.after(Edit(targets, changed, discovery)).users if let_go else Map()
+        used = self.after(Edit(targets, changed, discovery)).used_by if let_go else Map()
         unused = dict.fromkeys(name for name in let_go if name not in used)
         return Edit(targets, changed | unused, discovery)
 
@@ -306,11 +306,11 @@ def _patched(old: Map[str, Value], changes: Mapping[str, Value | None]) -> Map[s
 
 
 def _moved(
-    users: Map[str, frozenset[str]], place: str, old: Iterable[str], new: Iterable[str]
+    used_by: Map[str, frozenset[str]], user: str, old: Iterable[str], new: Iterable[str]
 ) -> Map[str, frozenset[str]]:
     for name in set(old) - set(new):
-        left = users[name] - {place}
-        users = users.set(name, left) if left else users.delete(name)
+        left = used_by[name] - {user}
+        used_by = used_by.set(name, left) if left else used_by.delete(name)
     for name in set(new) - set(old):
-        users = users.set(name, users.get(name, frozenset()) | {place})
-    return users
+        used_by = used_by.set(name, used_by.get(name, frozenset()) | {user})
+    return used_by

@@ -102,7 +102,7 @@ class Scope:
         """What an edit touches, with every user of an account whose secret it changes."""
         users: set[str] = set()
         for name in edit.accounts:
-            users |= before.users.get(name, frozenset()) | after.users.get(name, frozenset())
+            users |= before.used_by.get(name, frozenset()) | after.used_by.get(name, frozenset())
         return cls(
             targets=frozenset(edit.targets) | (users - {DISCOVERY}),
             accounts=frozenset(edit.accounts),
@@ -148,8 +148,8 @@ def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[st
     """Accounts whose secret in tgtd is another one, or unknown, and all of whose users are in
     scope: they are to be unbound everywhere, deleted, and made again."""
     names = set(scope.accounts)
-    for place in scope.targets:
-        names |= desired.targets[place].accounts if place in desired.targets else set()
+    for target in scope.targets:
+        names |= desired.targets[target].accounts if target in desired.targets else set()
     if scope.discovery:
         names |= desired.discovery.accounts
     reach = scope.targets | ({DISCOVERY} if scope.discovery else set())
@@ -158,7 +158,7 @@ def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[st
         for name in names & observed.accounts.keys()
         if name in desired.accounts
         and observed.accounts[name] != desired.accounts[name].secret
-        and desired.users.get(name, frozenset()) <= reach
+        and desired.used_by.get(name, frozenset()) <= reach
     )
 
 

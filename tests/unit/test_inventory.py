@@ -175,7 +175,7 @@ def test_the_same_user_with_the_same_password_is_shared() -> None:
     old = inventory(Target(ONE, incoming=("alice",)), Target(TWO))
     edit = old.add_user(TWO, OUTGOING, ALICE)
     assert edit == Edit({TWO: Target(TWO, outgoing="alice")})
-    assert dict(old.after(edit).users) == {"alice": {ONE, TWO}}
+    assert dict(old.after(edit).used_by) == {"alice": {ONE, TWO}}
 
 
 def test_a_password_changes_everywhere_when_that_is_said() -> None:
@@ -241,12 +241,12 @@ def test_an_edit_that_changes_nothing_is_empty(old: Inventory, data: st.DataObje
 
 @given(some.inventories())
 @settings(max_examples=25)
-def test_places_are_every_use_of_an_account(old: Inventory) -> None:
+def test_every_use_of_an_account_is_found(old: Inventory) -> None:
     uses = {(name, INCOMING, user) for name, each in old.targets.items() for user in each.incoming}
     uses |= {(name, OUTGOING, each.outgoing or "") for name, each in old.targets.items()}
     uses |= {(DISCOVERY, INCOMING, old.discovery.incoming or "")}
     uses |= {(DISCOVERY, OUTGOING, old.discovery.outgoing or "")}
-    found = {(*place, name) for name in old.accounts for place in old.places(name)}
+    found = {(*place, name) for name in old.accounts for place in old.uses(name)}
     assert found == {use for use in uses if use[2]}
 
 

@@ -152,7 +152,7 @@ def test_what_the_strategies_draw_keeps_the_rules(inventory: Inventory) -> None:
     used = inventory.discovery.accounts.union(
         *(target.accounts for target in inventory.targets.values())
     )
-    assert used == set(inventory.accounts) == set(inventory.users)
+    assert used == set(inventory.accounts) == set(inventory.used_by)
     for target in inventory.targets.values():
         numbers = [unit.lun for unit in target.units]
         assert numbers == sorted(set(numbers))
