@@ -5,7 +5,7 @@ attention each, and never merges them. A file that is not there costs nothing to
 that only miss theirs do not rest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Set
 
 from storlever.model import Place
 
@@ -22,9 +22,8 @@ class Backoff:
     def resting(self, now: float) -> frozenset[Place]:
         return frozenset(place for place, (until, _) in self._rests.items() if now < until)
 
-    def note(self, tried: Iterable[Place], now: float) -> None:
+    def note(self, failed: Set[Place], now: float) -> None:
         """These failed when they were last tried; all others that do not rest are well."""
-        failed = frozenset(tried)
         self._rests = {
             place: (until, length)
             for place, (until, length) in self._rests.items()

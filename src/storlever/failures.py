@@ -14,7 +14,7 @@ from storlever.change import (
 )
 from storlever.errors import StorLeverError, Unfit
 from storlever.inventory import DISCOVERY
-from storlever.model import Place
+from storlever.model import Account, Place
 
 Failed = tuple[str, int | None]
 """Target name (or DISCOVERY), and the LUN, or None when it is the target as a whole."""
@@ -32,14 +32,12 @@ class Failures:
         self._accounts: dict[str, str] = {}
 
     def record(self, change: Change, error: StorLeverError) -> None:
-        if isinstance(change, CreateAccount):
-            self._accounts[change.account.name] = str(error)
-        elif isinstance(change, DeleteAccount):
-            self._accounts[change.name] = str(error)
-        else:
-            self._record(change, error)
-            return
-        self.unsettled = True
+        match change:
+            case CreateAccount(Account(name)) | DeleteAccount(name):
+                self._accounts[name] = str(error)
+                self.unsettled = True
+            case _:
+                self._record(change, error)
 
     def _record(self, change: TargetChange, error: StorLeverError) -> None:
         name, lun = change.target or DISCOVERY, lun_of(change)
@@ -49,16 +47,18 @@ class Failures:
         elif not isinstance(error, Unfit):
             self.refused.add((name, lun))
 
-    def forbid(self, change: Change) -> bool:
-        """A target that failed is left closed, and so is one whose user cannot be trusted."""
-        if isinstance(change, CreateAccount):
-            return change.account.name in self._accounts
-        if isinstance(change, DeleteAccount):
-            return False
-        name, lun = change.target or DISCOVERY, lun_of(change)
-        if isinstance(change, BindIncoming | BindOutgoing) and change.name in self._accounts:
-            self.reasons[name, None] = self._accounts[change.name]
-        return (name, None) in self.reasons or (lun is not None and (name, lun) in self.reasons)
+    def prevent(self, change: Change) -> bool:
+        """Whether what failed prevents a change, which then has failed as well: a target that
+        failed is left closed, and so is one whose user cannot be trusted."""
+        match change:
+            case CreateAccount(Account(name)):
+                return name in self._accounts
+            case DeleteAccount():
+                return False
+            case BindIncoming(target, name) | BindOutgoing(target, name) if name in self._accounts:
+                self.reasons[target or DISCOVERY, None] = self._accounts[name]
+        place = change.target or DISCOVERY, lun_of(change)
+        return (place[0], None) in self.reasons or place in self.reasons
 
 
 def lun_of(change: Change) -> int | None:

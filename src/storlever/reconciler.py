@@ -445,7 +445,7 @@ class Reconciler:
 
     def _move_what_can_be(self, changes: Iterable[Change], failures: Failures) -> None:
         for change in changes:
-            if failures.forbid(change):
+            if failures.prevent(change):
                 continue
             failpoint.reached("pass.change")
             try:
