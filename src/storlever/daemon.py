@@ -84,6 +84,7 @@ def serve(settings: Settings) -> None:
         stack.callback(thread.join)
         stack.callback(loop.stop)
         sys.setswitchinterval(SWITCH)
+        gc.collect()
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
         core = Threaded(service)
         stack.callback(core.close)

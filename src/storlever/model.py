@@ -160,7 +160,8 @@ class Pending:
     """Names that unfinished writes were changing: in tgtd they are ours, and in doubt.
 
     `secrets`: accounts whose secret in tgtd may not be the stored one. One that was only being
-    deleted is not among them: if tgtd still has it, its secret is as it was.
+    deleted is not among them: if tgtd still has it, its secret is as it was. `discovery`: whether
+    its accounts were being changed.
     That is so for one life of tgtd, `peer`: the next one remembers nothing of it.
     """
 
@@ -168,6 +169,7 @@ class Pending:
     accounts: frozenset[str] = frozenset()
     peer: str = ""
     secrets: frozenset[str] = frozenset()
+    discovery: bool = False
 
     def joined(self, older: "Pending") -> "Pending":
         """Both, as long as they are of one life of tgtd; else this one, if it names anything."""
@@ -178,6 +180,7 @@ class Pending:
             self.accounts | older.accounts,
             self.peer,
             self.secrets | older.secrets,
+            self.discovery or older.discovery,
         )
 
 

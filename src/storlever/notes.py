@@ -3,8 +3,8 @@
 A power cut may take or garble them: then tgtd has forgotten everything too, and nothing in them
 is needed. They live in the runtime folder, outside the store's promises.
 
-- `settled`: the life of tgtd that was last brought to the stored state
-- `pending`: the names that unfinished writes were changing
+- `settled.0` and `.1`: the life of tgtd that has what is stored, but for what is pending
+- `pending.0` and `.1`: the names that unfinished writes were changing, or passes could not settle
 - `committed`: the revision that the store committed last, until a clean end
 """
 
@@ -34,8 +34,8 @@ class FileNotes:
     def __init__(self, folder: Path) -> None:
         self.committed_file = folder / "committed"
         try:
-            self._peer = _Line(folder / "settled")
-            self._names = _Line(folder / "pending")
+            self._peer = _Line(folder, "settled")
+            self._names = _Line(folder, "pending")
             self._number = _Number(self.committed_file)
             said = self._peer.read()
             self._settled = said if isinstance(said, str) else None
@@ -52,10 +52,13 @@ class FileNotes:
         return self._settled
 
     def settle(self, peer: str) -> None:
-        if self._settled != peer:
-            with _not_needed():
-                self._peer.write(peer)
-                self._settled = peer
+        if self._doubtful == NOTHING_PENDING and self._settled != peer:
+            self._settle(peer)
+
+    def _settle(self, peer: str) -> None:
+        with _not_needed():
+            self._peer.write(peer)
+            self._settled = peer
 
     def pending(self) -> Pending:
         return self._pending
@@ -87,6 +90,8 @@ class FileNotes:
         self._note_committed(revision)
 
     def doubt(self) -> None:
+        """What the next life finds stored may be other than what tgtd was brought to."""
+        self._settle("")
         self._doubtful = self._pending.joined(self._doubtful)
 
     def forget(self) -> None:
@@ -133,6 +138,7 @@ def _said(pending: Pending) -> dict[str, Any] | None:
         "accounts": sorted(pending.accounts),
         "peer": pending.peer,
         "secrets": sorted(pending.secrets),
+        "discovery": pending.discovery,
     }
 
 
@@ -144,6 +150,7 @@ def _pending(said: object) -> Pending:
         accounts=_names(said.get("accounts")),
         peer=str(said.get("peer", "")),
         secrets=_names(said.get("secrets")),
+        discovery=bool(said.get("discovery")),
     )
 
 
@@ -160,25 +167,18 @@ def _not_needed() -> Iterator[None]:
         log.warning("cannot write a note", reason=error.strerror)
 
 
-class _File:
-    """One that is open for as long as there are notes to take."""
+class _Line:
+    """One JSON value in two files that are written in turn, so that a kill in the midst of a write
+    leaves the one before: of lines that are whole, the one with the higher number counts."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def close(self) -> None:
-        os.close(self._file)
-
-
-class _Line(_File):
-    """One JSON value on the first line of a file; what stands after it does not count."""
+    def __init__(self, folder: Path, name: str) -> None:
+        self._files = tuple(_opened(folder / f"{name}.{number}") for number in range(2))
+        self._number = 0
 
     def read(self) -> object:
-        text = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        try:
-            value: object = json.loads(text.partition(b"\n")[0])
-        except ValueError:
-            return None
+        """None where nothing is whole."""
+        found = [_whole(os.pread(file, os.fstat(file).st_size, 0)) for file in self._files]
+        self._number, value = max(found, key=lambda each: each[0])
         return value
 
     def write(self, value: object) -> None:
@@ -187,13 +187,40 @@ class _Line(_File):
 
         Raises OSError, also where only a part of it found room.
         """
-        line = json.dumps(value).encode() + b"\n"
-        if os.pwrite(self._file, line, 0) != len(line):
+        number = self._number + 1
+        line = _summed(b"%d %s" % (number, json.dumps(value).encode()))
+        if os.pwrite(self._files[number % 2], line, 0) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._number = number
+
+    def close(self) -> None:
+        for file in self._files:
+            os.close(file)
 
 
-class _Number(_File):
+def _whole(text: bytes) -> tuple[int, object]:
+    """The number and the value of a line; 0 where it is not whole."""
+    line, end, _ = text.partition(b"\n")
+    content = line.rpartition(b" ")[0]
+    if line + end != _summed(content):
+        return 0, None
+    number, _, value = content.partition(b" ")
+    return int(number), json.loads(value)
+
+
+def _summed(content: bytes) -> bytes:
+    return b"%s %08x\n" % (content, zlib.crc32(content))
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+class _Number:
     """A number and its checksum in one short line, which is written over in place, in one piece."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _opened(path)
 
     def read(self) -> int:
         """0 where the line is not whole."""
@@ -208,7 +235,9 @@ class _Number(_File):
         """Raises OSError."""
         os.pwrite(self._file, self._line(number), 0)
 
+    def close(self) -> None:
+        os.close(self._file)
+
     @staticmethod
     def _line(number: int) -> bytes:
-        text = b"%020d" % number
-        return b"%s %08x\n" % (text, zlib.crc32(text))
+        return _summed(b"%020d" % number)

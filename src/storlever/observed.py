@@ -28,8 +28,18 @@ from storlever.change import (
     UpdateUnit,
 )
 from storlever.errors import Refused
-from storlever.model import NOTHING_PENDING, Bindings, ObservedTarget, ObservedUnit, Pending
+from storlever.model import (
+    NOTHING_PENDING,
+    Account,
+    Bindings,
+    ObservedTarget,
+    ObservedUnit,
+    Pending,
+)
 
+ANY = ""
+"""The outgoing account of discovery where it may be any, or none: tgtd does not show one that
+stands alone."""
 DISCOVERY_SLOTS = 16
 """tgtd (1.0.85) dies of one more."""
 
@@ -86,6 +96,10 @@ class Observed:
         if isinstance(change, DeleteAccount) and self._bound[change.name] > 0:
             raise Refused(f"cannot delete user {change.name!r}: it is in use", drift=True)
 
+    def wrong(self, account: Account) -> bool:
+        """Whether tgtd has it with another secret, or one that we do not know."""
+        return self.accounts.get(account.name, account.secret) != account.secret
+
     def bindings(self, target: str | None) -> Bindings:
         return self.discovery if target is None else self.targets[target].bindings
 
@@ -125,8 +139,8 @@ class Observed:
         """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,
         and an outgoing account of discovery that stands alone. What is in doubt stays unknown.
         """
-        alone = known.discovery.outgoing
-        if not self.discovery.incoming and alone in self.accounts.keys() - in_doubt.accounts:
+        alone = ANY if in_doubt.discovery else known.discovery.outgoing
+        if not self.discovery.incoming and (alone == ANY or alone in self.accounts):
             self._rebind(BindOutgoing(None, alone))
         for name in self.accounts.keys() - in_doubt.secrets:
             if self.accounts[name] is None:

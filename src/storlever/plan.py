@@ -155,9 +155,9 @@ def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[st
     reach = scope.targets | ({DISCOVERY} if scope.discovery else set())
     return frozenset(
         name
-        for name in names & observed.accounts.keys()
+        for name in names
         if name in desired.accounts
-        and observed.accounts[name] != desired.accounts[name].secret
+        and observed.wrong(desired.accounts[name])
         and desired.used_by.get(name, frozenset()) <= reach
     )
 

@@ -22,6 +22,7 @@ from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, 
 from storlever.errors import (
     Conflict,
     Refused,
+    StateFailed,
     StorLeverError,
     Unavailable,
     Unfit,
@@ -42,7 +43,7 @@ from storlever.model import (
     sessions_in_the_way,
 )
 from storlever.names import GUARD
-from storlever.observed import Observed
+from storlever.observed import ANY, Observed
 from storlever.plan import Scope, plan
 
 log = structlog.get_logger(__name__)
@@ -88,9 +89,10 @@ class Notes(Protocol):
     """What the next life of the service must know and a power cut may take."""
 
     def settled(self) -> str | None:
-        """The life of the daemon that was last brought to the desired state as a whole."""
+        """The life of the daemon that has what is stored, but for what is pending."""
 
-    def settle(self, peer: str) -> None: ...
+    def settle(self, peer: str) -> None:
+        """ "" where there is none."""
 
     def pending(self) -> Pending:
         """What unfinished writes were changing."""
@@ -144,6 +146,7 @@ class Reconciler:
         """
         self.require_up()
         changes = self._planned(before, desired, scope)
+        self._require_known(desired, scope)
         self._require_ours(before, desired, scope)
         names, left = self._touched(before, desired, scope), self._half_done
         self._half_done = names.joined(left)
@@ -172,7 +175,7 @@ class Reconciler:
         after, old = desired.accounts, before.accounts
         changing = (name for name in scope.accounts if name in after)
         secrets = frozenset(name for name in changing if old.get(name) != after[name])
-        return Pending(scope.targets, scope.accounts, str(self._peer), secrets)
+        return Pending(scope.targets, scope.accounts, str(self._peer), secrets, scope.discovery)
 
     def _move_despite_drift(
         self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope
@@ -186,6 +189,7 @@ class Reconciler:
             made = self._observed.targets.keys() | self._observed.accounts.keys()
             self._look_again(before)
             failpoint.reached("write.drifted")
+            self._require_known(desired, scope)
             self._require_ours(before, desired, scope, made)
             self._move(self._plan(desired, scope))
 
@@ -234,6 +238,17 @@ class Reconciler:
             ):
                 raise _Foreign(name, f"user {name!r} that is not StorLever's alone", "user-foreign")
 
+    def _require_known(self, desired: Inventory, scope: Scope) -> None:
+        """Raise Unavailable when a user may have another password in tgtd. It has to be made anew,
+        for all its targets at once, which passes do; until then, its targets stay closed."""
+        targets = filter(None, map(desired.targets.get, scope.targets))
+        used = frozenset[str]().union(*(target.accounts for target in targets))
+        used |= desired.discovery.accounts if scope.discovery else frozenset()
+        for name in used - scope.accounts:
+            if self._observed.wrong(desired.accounts[name]):
+                self.wake()
+                raise Unavailable(f"tgtd may have user {name!r} with another password")
+
     def abandon(self, before: Inventory, scope: Scope) -> None:
         """Put back all that was brought into force since `finish`; it never became durable."""
         left = self._half_done
@@ -258,6 +273,7 @@ class Reconciler:
                 with suppress(Untrusted):
                     self._look_again(before, left)
             failpoint.reached("undo.looked")
+            self._require_known(before, scope)
             for change in self._plan(before, scope):
                 self._apply_again(change)
                 failpoint.reached("undo.changed")
@@ -366,7 +382,10 @@ class Reconciler:
         started = time.monotonic()
         self._look(desired)
         failpoint.reached("pass.looked")
-        return self._converge(desired, self._whole(desired, started), started)
+        failures, changes = self._converge(desired, self._whole(desired, started), started)
+        self._settle(desired, failures)
+        failpoint.reached("pass.concluded")
+        return changes
 
     def glance(self, desired: Inventory) -> bool:
         """Whether a cheap look shows nothing new; what failed before is tried again.
@@ -380,9 +399,11 @@ class Reconciler:
             whole = self._whole(desired, now)
             failing = whole.targets & {name for name, _ in self.failures}
             self._converge(desired, replace(whole, targets=failing), now)
-        return True
+        # What was in doubt may be well now, which only a whole pass knows.
+        return bool(self.failures) or self._half_done == NOTHING_PENDING
 
-    def _converge(self, desired: Inventory, scope: Scope, started: float) -> int:
+    def _converge(self, desired: Inventory, scope: Scope, started: float) -> tuple[Failures, int]:
+        """What failed, and how many changes were made or tried."""
         changes = self._plan(desired, scope)
         failpoint.reached("pass.planned")
         failures = Failures(
@@ -394,7 +415,7 @@ class Reconciler:
         if changes:
             seconds = round(time.monotonic() - started, 3)
             log.info("pass", changes=len(changes), failures=len(failures.reasons), seconds=seconds)
-        return len(changes)
+        return failures, len(changes)
 
     def _look(self, desired: Inventory) -> None:
         self._see(desired, self.backend.ensure(), self._half_done)
@@ -416,6 +437,7 @@ class Reconciler:
             observed.learn(self._observed, unknown)
         else:
             self._backoff.clear()
+            self._half_done = pending
             if str(peer) == self._notes.settled():
                 observed.learn(_expected(desired), pending)
         ours = pending.targets.union(desired.targets)
@@ -438,6 +460,7 @@ class Reconciler:
             accounts=accounts,
             # Who never asked for discovery users does not take away those of somebody else.
             discovery=desired.discovery != DiscoveryAuth()
+            or self._observed.discovery.outgoing == ANY
             or not self._observed.discovery.accounts.isdisjoint(accounts | {GUARD}),
             parked=self._backoff.resting(now),
             force=left_over,  # nobody was ever told that they exist
@@ -464,11 +487,21 @@ class Reconciler:
         if self.down is not None:
             log.info("tgtd is up", pid=self.pid)
         self.down = None
+
+    def _settle(self, desired: Inventory, failures: Failures) -> None:
+        """Note what tgtd was brought to as a whole, and what of it is in doubt."""
         if not failures.unsettled:
             self._half_done = NOTHING_PENDING
             self._notes.finish()
             self._notes.settle(str(self._peer))
-        failpoint.reached("pass.concluded")
+            return
+        known = filter(None, map(desired.accounts.get, self._observed.accounts))
+        wrong = frozenset(account.name for account in known if self._observed.wrong(account))
+        self._half_done = replace(self._half_done, peer=str(self._peer), secrets=wrong)
+        try:
+            self._note()
+        except StateFailed:
+            self._notes.settle("")
 
     # -- what is known
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,9 @@ def notes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Notes]:
         return
     with closing(FileNotes(tmp_path)) as notes:
         yield notes
+
+
+LINES = [f"{name}.{number}" for name in ("settled", "pending") for number in (0, 1)]
 
 
 def targets(*names: str) -> Pending:
@@ -100,6 +104,32 @@ def test_what_is_left_of_a_longer_note_does_not_count(long: list[str], short: li
 
 
 @given(
+    st.lists(st.text(), unique=True),
+    st.lists(st.text(), unique=True),
+    st.integers(0, 1000),
+    st.booleans(),
+)
+def test_a_kill_within_a_write_leaves_the_note_before(
+    old: list[str], new: list[str], written: int, over: bool
+) -> None:
+    """A long one is written page by page; what it announces has not begun yet."""
+    with TemporaryDirectory() as folder:
+        with closing(FileNotes(Path(folder))) as notes:
+            if over:
+                notes.begin(targets("what", "stood", "there"))
+            notes.begin(targets(*old))
+            before = {name: (Path(folder) / name).read_bytes() for name in LINES}
+            notes.begin(targets(*new))
+        for name in LINES:
+            after = (Path(folder) / name).read_bytes()
+            if after != before[name]:
+                cut = min(written, after.index(b"\n"))
+                (Path(folder) / name).write_bytes(after[:cut] + before[name][cut:])
+        with closing(FileNotes(Path(folder))) as next_life:
+            assert next_life.pending() == targets(*old)
+
+
+@given(
     st.binary()
     | st.sampled_from(
         (b"{}", b"1", b"null", b'"text"', b'{"targets": [1, null], "accounts": 3}', b"[", b"NaN")
@@ -108,7 +138,7 @@ def test_what_is_left_of_a_longer_note_does_not_count(long: list[str], short: li
 def test_garbage_is_never_an_error(garbage: bytes) -> None:
     """A power cut may leave anything; whatever is read then, its type is right."""
     with TemporaryDirectory() as folder:
-        for name in ("settled", "pending", "committed"):
+        for name in (*LINES, "committed"):
             (Path(folder) / name).write_bytes(garbage)
         with closing(FileNotes(Path(folder))) as notes:
             assert notes.committed() == 0
@@ -121,7 +151,7 @@ def test_garbage_is_never_an_error(garbage: bytes) -> None:
 
 
 def test_garbage_names_nothing(tmp_path: Path) -> None:
-    for name in ("settled", "pending"):
+    for name in LINES:
         (tmp_path / name).write_bytes(b"\0\0\0\0")
     with closing(FileNotes(tmp_path)) as notes:
         assert (notes.settled(), notes.pending()) == (None, Pending())
@@ -198,6 +228,22 @@ def test_names_in_doubt_stay_pending_for_the_next_life_until_a_commit(tmp_path: 
             assert next_life.pending() == Pending()
 
 
+def test_no_tgtd_has_what_is_stored_while_a_commit_is_in_doubt(tmp_path: Path) -> None:
+    """The next life may find stored what no tgtd was brought to."""
+    with closing(FileNotes(tmp_path)) as notes:
+        notes.settle("peer")
+        notes.begin(targets("new"))
+        notes.doubt()
+        notes.finish()
+        notes.settle("the next one")
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.settled() == ""
+        notes.commit(1)
+        notes.settle("the next one")
+        with closing(FileNotes(tmp_path)) as next_life:
+            assert next_life.settled() == "the next one"
+
+
 def test_names_in_doubt_are_of_one_life_of_tgtd(tmp_path: Path) -> None:
     with closing(FileNotes(tmp_path)) as notes:
         notes.begin(Pending(frozenset({"doubtful"}), peer="old"))
@@ -215,13 +261,14 @@ def test_a_folder_that_takes_no_notes_ends_the_start(tmp_path: Path) -> None:
 @contextmanager
 def broken(notes: FileNotes) -> Iterator[None]:
     """Notes whose files take no writes, as on a file system that turned read-only."""
-    lines: tuple[Any, ...] = (notes._names, notes._peer, notes._number)
-    files = [line._file for line in lines]
+    whole = (notes._names, notes._peer, notes._number)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    lines: list[Any] = [copy(each) for each in whole]
     for line in lines:
-        line._file = os.open(os.devnull, os.O_RDONLY)
+        line._file, line._files = nothing, (nothing, nothing)
+    notes._names, notes._peer, notes._number = lines
     try:
         yield
     finally:
-        for line, file in zip(lines, files, strict=True):
-            os.close(line._file)
-            line._file = file
+        notes._names, notes._peer, notes._number = whole
+        os.close(nothing)

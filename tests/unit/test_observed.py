@@ -34,7 +34,7 @@ from storlever.model import (
     Pending,
     ScsiProduct,
 )
-from storlever.observed import Observed, rebound
+from storlever.observed import ANY, Observed, rebound
 from tests.unit import strategies as some
 
 NAME, OTHER = "iqn.2014-09.com.example:one", "iqn.2014-09.com.example:two"
@@ -257,16 +257,21 @@ def test_an_outgoing_account_of_discovery_that_stands_alone_is_learned() -> None
 @pytest.mark.parametrize(
     ("fresh", "in_doubt"),
     [
-        (Observed(accounts={"alice": None}), Pending(accounts=frozenset({"alice"}))),
         (Observed(accounts={"bob": None}), Pending()),
         (Observed(accounts={"alice": None}, discovery=Bindings(("guard", "bob"))), Pending()),
     ],
-    ids=["in doubt", "the account is gone", "an incoming one makes tgtd tell"],
+    ids=["the account is gone", "an incoming one makes tgtd tell"],
 )
 def test_else_discovery_is_what_tgtd_shows(fresh: Observed, in_doubt: Pending) -> None:
     shown = fresh.discovery
     fresh.learn(Observed(discovery=ALONE), in_doubt)
     assert fresh.discovery == shown
+
+
+def test_an_outgoing_account_of_discovery_that_is_in_doubt_may_be_any() -> None:
+    fresh = Observed(accounts={"alice": None})
+    fresh.learn(Observed(discovery=ALONE), Pending(discovery=True))
+    assert fresh.discovery == Bindings((), ANY)
 
 
 def test_what_is_in_doubt_is_not_learned() -> None:

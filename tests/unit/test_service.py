@@ -735,6 +735,98 @@ def test_a_write_that_brings_a_failing_target_into_force_mends_it(core: Core) ->
     assert core.settle() == 0
 
 
+# -- passwords that tgtd may have otherwise
+
+
+def killed(core: Core, *writes: Callable[[Core], object]) -> Core:
+    """The next life of a service that was killed before the commit of these."""
+    store = Killed(core.service.inventory)
+    life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    life.settle()
+    store.when = "before"
+    with pytest.raises(Crash):
+        life.service.together([lambda write=write: write(life) for write in writes])  # type: ignore[misc]
+    store.when = "never"
+    return Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+
+
+def rotated(core: Core) -> object:
+    return core.service.set_secret(T, IN, "alice", "another secret", everywhere=True)
+
+
+def held(core: Core) -> object:
+    """Goes online, and a host logs in, so that nothing can take it offline again."""
+    core.service.edit_target(T, online=True)
+    return core.tgtd.log_in(T, "iqn.2026-01.test:i")
+
+
+def let_go(core: Core) -> None:
+    for target in core.tgtd.targets.values():
+        target.sessions.clear()
+
+
+def admitted(core: Core, target: str) -> list[bool]:
+    """By the password that is stored, and by the one that never was."""
+    return [
+        core.tgtd.admits(target, "iqn.2026-01.test:i", "10.0.0.1", "alice", secret)
+        for secret in ("alice's secret", "another secret")
+    ]
+
+
+def test_a_password_stays_in_doubt_until_a_pass_went_through(core: Core) -> None:
+    """Also over writes of other things, and over a restart."""
+    core.service.add_user(T, IN, Account("alice", "alice's secret"))
+    core.service.edit_target(T, online=False)
+    life = killed(core, rotated, held)
+    life.settle()
+    life.service.add_target("iqn.2026-01.test:new")
+    life = life.reborn()
+    life.settle()
+    let_go(life)
+    life.settle()
+    assert life.settle() == 0
+    life.service.edit_target(T, online=True)
+    assert admitted(life, T) == [True, False]
+
+
+def test_no_target_is_opened_to_a_password_in_doubt(core: Core) -> None:
+    for target in (T, U):
+        core.service.add_user(target, IN, Account("alice", "alice's secret"))
+    core.service.edit_target(T, online=False)
+    life = killed(core, rotated, held)
+    life.settle()
+    assert life.service.target(U).state == "error"
+    with pytest.raises(Unavailable, match="'alice' with another password"):
+        life.service.edit_target(U, addresses=("10.0.0.1",))
+    assert admitted(life, U) == [False, False]
+    let_go(life)
+    life.reconciler.glance(life.service.inventory)
+    life.settle()
+    assert life.settle() == 0
+    assert admitted(life, U) == [True, False]
+    life.service.edit_target(U, addresses=("10.0.0.1",))
+
+
+@pytest.mark.parametrize("fault", ["crash_after", "time_out_after"])
+def test_an_outgoing_user_of_discovery_is_in_doubt_too(core: Core, fault: str) -> None:
+    """tgtd does not show it where it stands alone."""
+    core.service.add_user(T, OUT, Account("alice", "alice's secret"))
+    core.service.add_user(U, OUT, Account("bob", "bob's secret"))
+    core.service.set_discovery({OUT: Account("alice", "alice's secret")})
+    core.settle()
+    for given in (Account("bob", "bob's secret"), None):
+        core.flaky.fail(1, getattr(core.flaky, fault))
+        with pytest.raises((Crash, Unavailable)):
+            core.service.set_discovery({OUT: given})
+        core.flaky.mend()
+        core = core.reborn() if fault == "crash_after" else core
+        core.settle()
+        assert core.tgtd.discovery.outgoing == "alice"
+        assert core.settle() == 0
+    core.service.set_discovery({OUT: None})
+    assert core.tgtd.discovery.outgoing is None
+
+
 # -- what the torture tests found
 
 

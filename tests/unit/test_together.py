@@ -405,6 +405,27 @@ def test_a_write_that_waits_too_long_is_never_made(
     asyncio.run(ask())
 
 
+def test_a_write_that_is_left_out_waits_no_longer_than_others(
+    core: Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storlever.service.TOGETHER", 0.0)
+    monkeypatch.setattr(threads, "TURN_PATIENCE", 0.05)
+
+    async def ask() -> list[object]:
+        threaded = Threaded(core.service)
+        with core.service._lock:
+            asked = [
+                asyncio.create_task(threaded.write(Service.add_target, f"{NEW}{number}"))
+                for number in range(3)
+            ]
+            await asyncio.sleep(0.2)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, *rest = asyncio.run(ask())
+    assert first == ()
+    assert [getattr(each, "code", each) for each in rest] == ["too-busy", "too-busy"]
+
+
 def test_a_cancelled_request_that_waits_is_never_made(core: Fixed) -> None:
     async def ask() -> None:
         threaded = Threaded(core.service)

@@ -31,7 +31,7 @@ from storlever.change import (
 )
 from storlever.errors import Refused, Unavailable, Unfit, Untrusted
 from storlever.model import BLOCK, Bindings, DeviceType, LogicalUnit, Session, sessions_in_the_way
-from storlever.observed import Observed
+from storlever.observed import ANY, Observed
 from storlever.tgtd import show
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
@@ -223,6 +223,8 @@ class TgtdBackend:
                 self._ask(_binding(Op.UNBIND, self._place(target), name, outgoing=False))
             case BindOutgoing(target, name):
                 self._bind_outgoing(target, name)
+            case UnbindOutgoing(None, name) if name == ANY:
+                self._unbind_any()
             case UnbindOutgoing(target, name):
                 self._ask(_binding(Op.UNBIND, self._place(target), name, outgoing=True))
             case CreateUnit(target, unit):
@@ -311,13 +313,15 @@ class TgtdBackend:
         except TgtRefusal as refusal:
             if target is not None or refusal.number != TgtError.OUTGOING_EXISTS:
                 raise
-            for other in show.accounts(self._ask(Request(Mode.ACCOUNT, Op.SHOW))):
-                try:
-                    self._ask(_binding(Op.UNBIND, EVERY, other, outgoing=True))
-                except TgtRefusal:
-                    continue
-                break
+            self._unbind_any()
             self._ask(request)
+
+    def _unbind_any(self) -> None:
+        """The outgoing account of discovery, whichever it is, if there is one."""
+        for name in self._accounts():
+            with contextlib.suppress(TgtRefusal):
+                self._ask(_binding(Op.UNBIND, EVERY, name, outgoing=True))
+                return
 
     def _create_unit(self, target: str, unit: LogicalUnit) -> None:
         """In two requests, so that no initiator meets the unit before it is as wished.

@@ -27,6 +27,8 @@ Method = Callable[Concatenate[Service, Given], Answer]
 class _Waiting:
     call: Callable[[], Any]
     answer: asyncio.Future[Any]
+    until: float
+    """When it has waited long enough, by the loop's clock."""
 
 
 class Threaded:
@@ -52,9 +54,9 @@ class Threaded:
         """Raises Unavailable when it does not get its turn in time; then nothing is done."""
         loop = asyncio.get_running_loop()
         call = partial(method, self.service, *args, **options)
-        mine = _Waiting(call, loop.create_future())
+        mine = _Waiting(call, loop.create_future(), loop.time() + TURN_PATIENCE)
         self._waiting.append(mine)
-        clock = loop.call_later(TURN_PATIENCE, self._give_up, mine)
+        clock = loop.call_at(mine.until, self._give_up, mine)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_on())
         try:
@@ -70,7 +72,7 @@ class Threaded:
             while taken := self._taken():
                 calls = [each.call for each in taken]
                 outcomes = await loop.run_in_executor(self._writer, self.service.together, calls)
-                self._waiting[:0] = taken[len(outcomes) :]
+                self._put_back(taken[len(outcomes) :], loop.time())
                 for each, outcome in zip(taken, outcomes, strict=False):
                     _settle(each.answer, outcome)
         finally:
@@ -80,6 +82,12 @@ class Threaded:
         waiting = [each for each in self._waiting if not each.answer.done()]
         self._waiting = waiting[MOST_TOGETHER:]
         return waiting[:MOST_TOGETHER]
+
+    def _put_back(self, left: list[_Waiting], now: float) -> None:
+        self._waiting[:0] = left
+        for each in left:
+            if each.until <= now:  # the clock found it taken
+                self._give_up(each)
 
     def close(self) -> None:
         """Wait for what has begun; what waits is never done."""
