@@ -258,7 +258,13 @@ class Service:
         """Bring an edit of a LUN into force that makes it stand on its store anew."""
         place = (name, unit.lun)
         going_on = old.online and unit.backing_path == old.backing_path
-        store = self._shelf.usable(place, unit, self._inventories, force=force or going_on)
+        store = self._shelf.usable(
+            place,
+            unit,
+            self._inventories,
+            force=force or going_on,
+            old=unit.backing_path == old.backing_path,
+        )
         reopen: frozenset[Place] = frozenset()
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
             edit = edit or Edit({name: self._latest.target(name)})

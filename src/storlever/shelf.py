@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
-from storlever.errors import Conflict, Fault, Invalid
+from storlever.errors import Conflict, Fault, Invalid, Unfit
 from storlever.inventory import Inventory
 from storlever.model import BLOCK, BackingType, DeviceType, LogicalUnit, Place
 
@@ -57,13 +57,23 @@ class Shelf:
         )
 
     def usable(
-        self, place: Place, unit: LogicalUnit, inventories: Sequence[Inventory], *, force: bool
+        self,
+        place: Place,
+        unit: LogicalUnit,
+        inventories: Sequence[Inventory],
+        *,
+        force: bool,
+        old: bool = False,
     ) -> BackingStore:
         """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use, in
-        any of the inventories."""
+        any of the inventories, or where nothing can be served at a path that is `old`."""
         try:
             store = self._host.inspect(unit.backing_path)
         except Unusable as error:
+            if old:
+                raise Conflict(
+                    f"cannot serve {unit.backing_path}, which {error}", code=Unfit.code
+                ) from None
             raise Invalid(Fault("backing_path", str(error))) from None
         if fault := _misfit(unit, store):
             raise Invalid(fault)

@@ -364,8 +364,8 @@ def test_disk_that_is_gone_stays_offline(storlever: StorLever, target: str, file
         disk.ready()
         put(storlever, unit, online=False)
         file.unlink()
-        problem = storlever.api("PUT", unit, {"online": True}, expect=422).json()
-        assert [fault["field"] for fault in problem["errors"]] == ["path"]
+        problem = storlever.api("PUT", unit, {"online": True}, expect=409).json()
+        assert problem["code"] == "backing-store-missing"
         assert refusals(disk) == {NOT_READY}
         assert storlever.get(unit)["state"] == "offline"
 

@@ -90,7 +90,7 @@ class TgtdBackend:
         self._reader = show.TargetReader()
         self._ids: dict[str, int] = {}
         self._last_id = 0
-        self._sizes: dict[tuple[str, int], int] = {}
+        self._sizes: dict[tuple[str, int], int | None] = {}
         self.stall = 0.0
         """Seconds that tgtd took to print everything, and served nobody."""
 
@@ -173,14 +173,14 @@ class TgtdBackend:
         """The bytes that initiators see, as far as it is known."""
         return self._sizes.get((target, lun))
 
-    def _size(self, target: str, lun: int, path: str | None, megabytes: int) -> int:
-        """tgtd tells megabytes only: what we knew, or the file's size, when they agree with it."""
+    def _size(self, target: str, lun: int, path: str | None, megabytes: int) -> int | None:
+        """tgtd tells megabytes only: what we knew, or the file's size, if they agree with it."""
         known = self._sizes.get((target, lun))
         if known is None and path is not None:
             with contextlib.suppress(OSError):
                 known = self._files.size(path)
         agrees = known is not None and abs(known / 1e6 - megabytes) < 2
-        return known if known is not None and agrees else megabytes * 10**6
+        return known if agrees else None
 
     # -- changing
 

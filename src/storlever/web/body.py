@@ -28,7 +28,7 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise HTTPException(415, "the body must have the type application/json")
+            raise HTTPException(415, "the body must have the header Content-Type: application/json")
         if int(self.headers.get("content-length", 0)) > MAX_BODY:  # h11 takes only digits there
             raise _too_large()
         if not hasattr(self, "_body"):

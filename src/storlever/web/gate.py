@@ -99,7 +99,9 @@ class Gate:
             detail = "the request needs one well-formed Host"
             return problem(scope, 400, "malformed", detail, headers=CLOSING)
         if not is_local(host):
-            return problem(scope, 421, "host-not-allowed", "this service has another name")
+            return problem(
+                scope, 421, "host-not-allowed", "Host must be a loopback address or localhost"
+            )
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in scope["path"]):
             return problem(scope, 404, "path-not-found", "there is nothing at this path")
         if scope["method"] not in SAFE_METHODS and self._cross_site(headers):

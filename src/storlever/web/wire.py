@@ -50,12 +50,14 @@ def _chap(text: str) -> str:
 
 def _distinct(check: Callable[[str], str]) -> Callable[[Sequence[str]], list[str]]:
     def checked(entries: Sequence[str]) -> list[str]:
-        good = []
+        good, bad = [], []
         for at, entry in enumerate(entries):
             try:
                 good.append(check(entry))
             except ValueError as error:
-                raise ValueError(f"entry {at}: {error}") from None
+                bad.append(f"entry {at}: {error}")
+        if bad:
+            raise ValueError("; ".join(bad))
         return list(dict.fromkeys(good))
 
     return checked
