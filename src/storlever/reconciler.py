@@ -78,8 +78,9 @@ class Backend(Protocol):
     def apply(self, change: Change) -> None:
         """Make one change. Raises Refused or Conflict when the daemon will not."""
 
-    def sessions(self, target: str) -> tuple[Session, ...]:
-        """The sessions of a target now; callable from any thread."""
+    def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
+        """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable
+        is raised, which says nothing."""
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see."""
@@ -505,12 +506,13 @@ class Reconciler:
 
     # -- what is known
 
-    def sessions(self, target: str) -> tuple[Session, ...]:
+    def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now. Needs no lock. Raises Unavailable."""
         try:
-            return self.backend.sessions(target)
+            return self.backend.sessions(target, hurry=hurry)
         except Unavailable:
-            self.wake()  # what it means for writes, the pass decides
+            if not hurry:
+                self.wake()  # what it means for writes, the pass decides
             raise
 
     @property

@@ -112,14 +112,17 @@ class Service:
     def target_names(self) -> list[str]:
         return sorted(self.inventory.targets)
 
-    def target(self, name: str) -> TargetStatus:
+    def target(self, name: str, *, hurry: bool = False) -> TargetStatus:
+        """`hurry`: at once, or Unavailable is raised, which says nothing."""
         target = self.inventory.target(name)
         sessions: tuple[Session, ...] = ()
         reason = self._reconciler.down
         if reason is None:
             try:
-                sessions = self._reconciler.sessions(name)
+                sessions = self._reconciler.sessions(name, hurry=hurry)
             except Unavailable as error:
+                if hurry:
+                    raise
                 reason = str(error)
         return TargetStatus(target, *self._target_state(target, reason), sessions)
 

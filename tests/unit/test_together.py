@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -340,6 +341,41 @@ def test_what_a_write_lets_go_of_is_free_when_that_is_durable(core: Fixed) -> No
         core.service.remove_unit(U, 6)
     core.service.add_unit(U, 5, take)
     assert core.settle() == 0
+
+
+# -- reads that ask tgtd
+
+
+def test_a_target_is_asked_for_again_in_a_thread_when_tgtd_does_not_answer_at_once(
+    core: Fixed,
+) -> None:
+    threaded, asked = Threaded(core.service), core.tgtd.requests
+    assert asyncio.run(threaded.target(T)).state == "ready"
+    assert core.tgtd.requests == asked + 1
+    core.flaky.fail(1, core.flaky.time_out_after)
+    assert asyncio.run(threaded.target(T)).state == "ready"
+    assert core.tgtd.requests == asked + 3
+    core.tgtd.hung = True
+    assert asyncio.run(threaded.target(T)).state == "error"
+
+
+def test_nobody_tries_in_the_loop_while_tgtd_keeps_somebody_waiting(core: Fixed) -> None:
+    in_loop: list[bool] = []
+
+    def slow(_: Request, **__: int | None) -> Reply:
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        if not in_loop[-1]:
+            time.sleep(0.1)
+        raise Unavailable("tgtd did not answer")
+
+    async def ask() -> None:
+        threaded = Threaded(core.service)
+        core.flaky.exchange = slow  # type: ignore[method-assign]
+        await asyncio.gather(*(threaded.target(T) for _ in range(5)))
+
+    asyncio.run(ask())
+    assert in_loop.count(True) == 1
+    assert in_loop.count(False) == 5
 
 
 # -- the thread that takes what waits

@@ -210,6 +210,15 @@ def test_an_answer_that_takes_longer_is_waited_for_where_that_is_said(path: Path
         assert SocketTransport(str(path), timeout=TIMEOUT).exchange(slow).text == "at last"
 
 
+def test_who_is_in_a_hurry_waits_for_milliseconds(path: Path) -> None:
+    request = Request(Mode.TARGET, Op.SHOW, tid=EVERY, patience=10.0, hurry=True)
+    with served(path, hangs()):
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="did not answer"):
+            SocketTransport(str(path), timeout=10.0).exchange(request)
+        assert time.monotonic() - started < SLACK
+
+
 def test_a_full_queue_is_waited_for(path: Path) -> None:
     """tgtd takes one connection at a time out of a queue of 32."""
     with ExitStack() as stack:

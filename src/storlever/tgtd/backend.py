@@ -158,13 +158,13 @@ class TgtdBackend:
     def _discovery(self) -> Bindings:
         return show.discovery(self._ask(Request(Mode.SYSTEM, Op.SHOW)))
 
-    def sessions(self, target: str) -> tuple[Session, ...]:
+    def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now; () when tgtd does not have the target."""
         tid = self._ids.get(target)
         if tid is None:
             return ()
         try:
-            nexuses = self._nexuses(tid)
+            nexuses = self._nexuses(tid, hurry=hurry)
         except Refused as refused:
             raise Unavailable(f"tgtd does not show its sessions: {refused}") from None
         return tuple({nexus.session.sid: nexus.session for nexus in nexuses}.values())
@@ -422,9 +422,9 @@ class TgtdBackend:
     def _place(self, target: str | None) -> int:
         return EVERY if target is None else self._tid(target)
 
-    def _nexuses(self, tid: int) -> tuple[show.Nexus, ...]:
+    def _nexuses(self, tid: int, *, hurry: bool = False) -> tuple[show.Nexus, ...]:
         """() when tgtd does not have the target. It may have to wait for what tgtd does before."""
-        request = Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=self._patience)
+        request = Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=self._patience, hurry=hurry)
         try:
             return show.nexuses(self._ask(request))
         except TgtRefusal as refusal:

@@ -159,6 +159,8 @@ class Request:
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
     patience: float = field(default=0.0, repr=False, compare=False)
     """Seconds that the answer may take longer than that to others. Not sent."""
+    hurry: bool = field(default=False, repr=False, compare=False)
+    """Whether only an answer that comes at once is of use. Not sent."""
     frame: bytes = field(init=False, repr=False, compare=False)
     """What is sent."""
 

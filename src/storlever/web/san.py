@@ -123,7 +123,7 @@ async def post_target(request: Request, core: Core, body: TargetCreate) -> Respo
 
 @router.get("/target_list/{iqn}")
 async def get_target(core: Core, iqn: Iqn) -> TargetShown:
-    return TargetShown.of(await core.read(Service.target, iqn))
+    return TargetShown.of(await core.target(iqn))
 
 
 @router.put("/target_list/{iqn}", response_class=Response)
