@@ -370,7 +370,7 @@ def test_nobody_tries_in_the_loop_while_tgtd_keeps_somebody_waiting(core: Fixed)
 
     async def ask() -> None:
         threaded = Threaded(core.service)
-        core.flaky.exchange = slow  # type: ignore[method-assign]
+        core.flaky.exchange = slow  # type: ignore[assignment, method-assign]
         await asyncio.gather(*(threaded.target(T) for _ in range(5)))
 
     asyncio.run(ask())
