@@ -93,7 +93,7 @@ class Notes(Protocol):
         """The life of the daemon that has what is stored, but for what is pending."""
 
     def settle(self, peer: str) -> None:
-        """ "" where there is none."""
+        """An empty one where there is none."""
 
     def pending(self) -> Pending:
         """What unfinished writes were changing."""
@@ -247,7 +247,6 @@ class Reconciler:
         used |= desired.discovery.accounts if scope.discovery else frozenset()
         for name in used - scope.accounts:
             if self._observed.wrong(desired.accounts[name]):
-                self.wake()
                 raise Unavailable(f"tgtd may have user {name!r} with another password")
 
     def abandon(self, before: Inventory, scope: Scope) -> None:
@@ -400,8 +399,8 @@ class Reconciler:
             whole = self._whole(desired, now)
             failing = whole.targets & {name for name, _ in self.failures}
             self._converge(desired, replace(whole, targets=failing), now)
-        # What was in doubt may be well now, which only a whole pass knows.
-        return bool(self.failures) or self._half_done == NOTHING_PENDING
+        # Passwords that were in doubt may be well now, which only a whole pass knows.
+        return bool(self.failures) or not self._half_done.secrets
 
     def _converge(self, desired: Inventory, scope: Scope, started: float) -> tuple[Failures, int]:
         """What failed, and how many changes were made or tried."""
