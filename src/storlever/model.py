@@ -171,6 +171,10 @@ class Pending:
     secrets: frozenset[str] = frozenset()
     discovery: bool = False
 
+    def __bool__(self) -> bool:
+        """Whether it names anything."""
+        return bool(self.targets or self.accounts or self.secrets or self.discovery)
+
     def joined(self, older: "Pending") -> "Pending":
         """Both, as long as they are of one life of tgtd; else this one, if it names anything."""
         if self.peer != older.peer:

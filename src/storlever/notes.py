@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,11 @@ class FileNotes:
         return self._settled
 
     def settle(self, peer: str) -> None:
-        if self._doubtful == NOTHING_PENDING and self._settled != peer:
+        if self._doubtful:  # its names are ours in this life of tgtd as well
+            self._doubtful = replace(self._doubtful, peer=peer)
+            with _not_needed():
+                self._names.write(_said(self._doubtful))
+        elif self._settled != peer:
             self._settle(peer)
 
     def _settle(self, peer: str) -> None:
@@ -131,7 +136,7 @@ class MemoryNotes:
 
 
 def _said(pending: Pending) -> dict[str, Any] | None:
-    if pending == NOTHING_PENDING:
+    if not pending:
         return None
     return {
         "targets": sorted(pending.targets),
@@ -202,7 +207,7 @@ def _whole(text: bytes) -> tuple[int, object]:
     """The number and the value of a line; 0 where it is not whole."""
     line, end, _ = text.partition(b"\n")
     content = line.rpartition(b" ")[0]
-    if line + end != _summed(content):
+    if not content or line + end != _summed(content):
         return 0, None
     number, _, value = content.partition(b" ")
     return int(number), json.loads(value)

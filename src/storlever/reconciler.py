@@ -29,7 +29,7 @@ from storlever.errors import (
     Untrusted,
 )
 from storlever.failures import Failed, Failures, lun_of
-from storlever.inventory import Inventory
+from storlever.inventory import DISCOVERY, Inventory
 from storlever.model import (
     NOTHING_PENDING,
     Account,
@@ -288,15 +288,15 @@ class Reconciler:
     def _note(self) -> None:
         """Raises StateFailed."""
         names = self._half_done.joined(self._unfinished)
-        if names == NOTHING_PENDING:
-            self._notes.finish()
-        else:
+        if names:
             self._notes.begin(names)
+        else:
+            self._notes.finish()
 
     def finish(self) -> None:
         """All that was brought into force is durable."""
         self._unfinished = NOTHING_PENDING
-        if self._half_done == NOTHING_PENDING:  # else a note of too much does no harm
+        if not self._half_done:  # else a note of too much does no harm
             self._notes.finish()
 
     def require_no_sessions(self, target: str) -> None:
@@ -427,7 +427,7 @@ class Reconciler:
         try:
             observed = self.backend.observe()
         except Untrusted as error:
-            if peer != self._peer or unknown != NOTHING_PENDING:
+            if peer != self._peer or unknown:
                 raise
             # Nobody who may log in shall be able to stop the service: what we did still holds.
             log.warning("going by what is known", reason=str(error))
@@ -495,13 +495,25 @@ class Reconciler:
             self._notes.finish()
             self._notes.settle(str(self._peer))
             return
-        known = filter(None, map(desired.accounts.get, self._observed.accounts))
-        wrong = frozenset(account.name for account in known if self._observed.wrong(account))
-        self._half_done = replace(self._half_done, peer=str(self._peer), secrets=wrong)
+        self._half_done = self._left(desired, failures)
         try:
             self._note()
         except StateFailed:
             self._notes.settle("")
+
+    def _left(self, desired: Inventory, failures: Failures) -> Pending:
+        """What is half done after a pass that could not do it all."""
+        left, seen = self._half_done, self._observed
+        failing = {name for name, lun in failures.reasons if lun is None}
+        gone = seen.targets.keys() - desired.targets.keys()
+        known = filter(None, map(desired.accounts.get, seen.accounts))
+        return Pending(
+            frozenset(name for name in left.targets if name in failing or name in gone),
+            frozenset(left.accounts & seen.accounts.keys() - desired.accounts.keys()),
+            str(self._peer),
+            frozenset(account.name for account in known if seen.wrong(account)),
+            left.discovery and DISCOVERY in failing,
+        )
 
     # -- what is known
 

@@ -250,13 +250,20 @@ class Service:
                 unit = self._shelf.mapped(replace(unit, product=None), given)
             edit = self._latest.edit_unit(name, unit)
             if "backing_path" in given or _asks_more(old, unit):
-                self._stand(name, old, unit, edit, force=force)
+                self._stand(name, old, unit, edit, force=force, given="backing_path" in given)
             else:
                 self._enact(edit)
         return _aio_warnings(unit) if "backing_type" in given else ()
 
     def _stand(
-        self, name: str, old: LogicalUnit, unit: LogicalUnit, edit: Edit, *, force: bool
+        self,
+        name: str,
+        old: LogicalUnit,
+        unit: LogicalUnit,
+        edit: Edit,
+        *,
+        force: bool,
+        given: bool,
     ) -> None:
         """Bring an edit of a LUN into force that makes it stand on its store anew."""
         place = (name, unit.lun)
@@ -266,7 +273,7 @@ class Service:
             unit,
             self._inventories,
             force=force or going_on,
-            old=unit.backing_path == old.backing_path,
+            old=not given,
         )
         reopen: frozenset[Place] = frozenset()
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):

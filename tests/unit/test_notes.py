@@ -241,6 +241,7 @@ def test_no_tgtd_has_what_is_stored_while_a_commit_is_in_doubt(tmp_path: Path) -
         notes.settle("the next one")
         with closing(FileNotes(tmp_path)) as next_life:
             assert next_life.settled() == ""
+            assert next_life.pending() == Pending(frozenset({"new"}), peer="the next one")
         notes.commit(1)
         notes.settle("the next one")
         with closing(FileNotes(tmp_path)) as next_life:

@@ -807,6 +807,18 @@ def test_no_target_is_opened_to_a_password_in_doubt(core: Core) -> None:
     life.service.edit_target(U, addresses=("10.0.0.1",))
 
 
+def test_a_target_that_fails_lets_nobody_stop_the_service_by_a_name(core: Core) -> None:
+    """Nothing is in doubt of it, so what is known holds while somebody forges what tgtd shows."""
+    core.service.edit_target(U, online=False)
+    core.raw(Mode.TARGET, Op.UPDATE, ("state", "ready"), tid=2)
+    core.tgtd.log_in(U, "iqn.2026-01.test:i")
+    core.settle()
+    assert core.service.health().failing
+    core.tgtd.log_in(T, f"x\nTarget 1: {T}\n")
+    core.settle()
+    core.service.remove_target(T, force=True)
+
+
 @pytest.mark.parametrize("fault", ["crash_after", "time_out_after"])
 def test_an_outgoing_user_of_discovery_is_in_doubt_too(core: Core, fault: str) -> None:
     """tgtd does not show it where it stands alone."""
