@@ -12,8 +12,7 @@ class Group:
     """What its writes made of `before`; a single write is a group too.
 
     `changed`: LUNs that came, went, or changed in any field; `reopen`: those that opened their path
-    anew;
-    `force`: targets whose sessions may be closed.
+    anew; `force`: targets whose sessions may be closed.
     """
 
     before: Inventory

@@ -273,7 +273,7 @@ class Service:
             unit,
             self._inventories,
             force=force or going_on,
-            old=not given,
+            given=given,
         )
         reopen: frozenset[Place] = frozenset()
         if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):

@@ -63,14 +63,14 @@ class Shelf:
         inventories: Sequence[Inventory],
         *,
         force: bool,
-        old: bool = False,
+        given: bool = True,
     ) -> BackingStore:
         """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use, in
-        any of the inventories, or where nothing can be served at a path that is `old`."""
+        any of the inventories, or where a path that was not `given` now has nothing to serve."""
         try:
             store = self._host.inspect(unit.backing_path)
         except Unusable as error:
-            if old:
+            if not given:
                 raise Conflict(
                     f"cannot serve {unit.backing_path}, which {error}", code=Unfit.code
                 ) from None

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from storlever.errors import StorLeverError
-from storlever.inventory import Direction, Edit
+from storlever.inventory import Direction
 from storlever.model import Account
 from tests.torture.rig import Torture, runs
-from tests.unit.core import Core, Crash, FlakyStore
+from tests.unit.core import Core, Crash, MortalStore
 
 TARGETS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
 USERS = ("alice", "bob")
@@ -28,20 +28,6 @@ INITIATOR = "iqn.2026-01.test:i"
 FAULTS = ("refuse", "die", "crash_before", "crash_after", "time_out_after")
 STEPS, GROUP, DEPTH = 15, 4, 13
 """Steps of a story, writes of a group, and requests to tgtd within which the fault comes."""
-
-
-class MortalStore(FlakyStore):
-    """One whose process is killed before or after the next commit, if it is told so."""
-
-    kill = ""
-
-    def commit(self, edit: Edit) -> None:
-        now, self.kill = self.kill, ""
-        if now == "before":
-            raise Crash
-        super().commit(edit)
-        if now == "after":
-            raise Crash
 
 
 def shown(core: Core) -> str:
@@ -107,7 +93,7 @@ class Story:
         elif fault == "full":
             self.store.full = True
         elif fault != "none":
-            self.store.kill = fault
+            self.store.killed = fault
         for outcome in self.core.service.together(writes):
             self.seen["refused" if isinstance(outcome, Exception) else "written"] += 1
 
@@ -170,13 +156,12 @@ class Story:
                 self.seen["logins"] += 1
 
     def _log_out(self) -> None:
-        for target in self.core.tgtd.targets.values():
-            target.sessions.clear()
+        self.core.log_out()
 
     def _mend(self) -> None:
         """The fault is over, and the loop does what is due."""
         self.core.flaky.mend()
-        self.store.full, self.store.kill = False, ""
+        self.store.full, self.store.killed = False, ""
         if self.core.tgtd.dead:
             self.core.tgtd.restart()
             self.core.reconciler.down = "tgtd has died"

@@ -78,6 +78,19 @@ class FlakyStore(MemoryStore):
         super().commit(edit)
 
 
+class MortalStore(FlakyStore):
+    """Its process may be killed right before or right after a commit."""
+
+    killed = ""
+
+    def commit(self, edit: Edit) -> None:
+        if self.killed == "before":
+            raise Crash
+        super().commit(edit)
+        if self.killed == "after":
+            raise Crash
+
+
 @dataclass
 class Core:
     """A service with everything under it; `reborn` is its next life after a kill."""
@@ -136,6 +149,11 @@ class Core:
         self.raw(Mode.TARGET, Op.BIND, ("initiator-address", "ALL"), tid=99)
         self.raw(Mode.ACCOUNT, Op.NEW, ("user", "stranger"), ("password", "stranger's"))
         self.raw(Mode.ACCOUNT, Op.BIND, ("user", "stranger"), tid=99)
+
+    def log_out(self) -> None:
+        """Everybody."""
+        for target in self.tgtd.targets.values():
+            target.sessions.clear()
 
     def raw(self, mode: Mode, op: Op, *parameters: tuple[str, str], tid: int = 0) -> None:
         """What somebody else's tgtadm would do."""

@@ -14,7 +14,7 @@ from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
 from tests.others import unchecked
-from tests.unit.core import FOREIGN, Core, Crash
+from tests.unit.core import FOREIGN, Core, Crash, MortalStore
 from tests.world import folder, image
 
 T = "iqn.2026-01.test:one"
@@ -44,29 +44,23 @@ def add_unit(core: Core, lun: int = 1, target: str = T, file: str = "1.img", **f
 # -- the life of a write
 
 
-class Killed(MemoryStore):
-    """A store whose process is killed right before or right after a commit."""
-
-    when = "never"
-
-    def commit(self, edit: Edit) -> None:
-        if self.when == "before":
-            raise Crash
-        super().commit(edit)
-        if self.when == "after":
-            raise Crash
+def killed(core: Core, *writes: Callable[[Core], object], when: str = "before") -> Core:
+    """The next life of a service that was killed at the commit of these."""
+    store = MortalStore(core.service.inventory)
+    life = Core(core.folder, core.tgtd, store, core.notes)
+    life.settle()
+    store.killed = when
+    with pytest.raises(Crash):
+        life.service.together([lambda write=write: write(life) for write in writes])  # type: ignore[misc]
+    store.killed = ""
+    return life.reborn()
 
 
 @pytest.mark.parametrize(("when", "there"), [("before", False), ("after", True)])
 def test_the_commit_decides_what_a_kill_leaves(core: Core, when: str, there: bool) -> None:
-    store = Killed(core.service.inventory)
-    killed = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
-    killed.settle()
-    store.when = when
-    with pytest.raises(Crash):
-        killed.service.add_target("iqn.2026-01.test:new")
-    store.when = "never"
-    next_life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    next_life = killed(
+        core, lambda life: life.service.add_target("iqn.2026-01.test:new"), when=when
+    )
     next_life.settle()
     names = {target.name for target in core.tgtd.targets.values()}
     assert ("iqn.2026-01.test:new" in names) is there
@@ -79,13 +73,7 @@ def test_a_user_that_was_going_when_the_service_died_has_the_secret_it_had(core:
     core.settle()
     core.add_foreign()
     core.raw(Mode.ACCOUNT, Op.BIND, ("user", "alice"), tid=99)
-    store = Killed(core.service.inventory)
-    killed = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
-    killed.settle()
-    store.when = "before"
-    with pytest.raises(Crash):
-        killed.service.remove_user(T, IN, "alice")
-    next_life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
+    next_life = killed(core, lambda life: life.service.remove_user(T, IN, "alice"))
     next_life.settle()
     assert next_life.service.target(T).state == "ready"
     assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "alice", "alice's secret")
@@ -223,12 +211,17 @@ def test_an_account_that_a_foreign_target_uses_too_is_not_deleted_under_it(core:
     assert core.settle() == 0
 
 
-def test_a_target_whose_user_is_somebody_elses_stays_closed(core: Core) -> None:
+def lose_a_user(core: Core) -> None:
+    """Somebody else's is there first, when tgtd comes back."""
     core.service.add_user(T, IN, Account("stranger", "our secret"))
     core.tgtd.restart()
     core.add_foreign()
     core.settle()
     assert core.service.target(T).state == "error"
+
+
+def test_a_target_whose_user_is_somebody_elses_stays_closed(core: Core) -> None:
+    lose_a_user(core)
     assert not core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "stranger", "stranger's")
     assert core.service.target(U).state == "ready"
 
@@ -723,11 +716,7 @@ def test_a_lun_made_offline_has_not_the_size_of_one_of_its_number_before(core: C
 
 
 def test_a_write_that_brings_a_failing_target_into_force_mends_it(core: Core) -> None:
-    core.service.add_user(T, IN, Account("stranger", "our secret"))
-    core.tgtd.restart()
-    core.add_foreign()
-    core.settle()
-    assert core.service.target(T).state == "error"
+    lose_a_user(core)
     core.raw(Mode.ACCOUNT, Op.UNBIND, ("user", "stranger"), tid=99)
     core.raw(Mode.ACCOUNT, Op.DELETE, ("user", "stranger"))
     core.service.remove_user(T, IN, "stranger")
@@ -738,18 +727,6 @@ def test_a_write_that_brings_a_failing_target_into_force_mends_it(core: Core) ->
 # -- passwords that tgtd may have otherwise
 
 
-def killed(core: Core, *writes: Callable[[Core], object]) -> Core:
-    """The next life of a service that was killed before the commit of these."""
-    store = Killed(core.service.inventory)
-    life = Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
-    life.settle()
-    store.when = "before"
-    with pytest.raises(Crash):
-        life.service.together([lambda write=write: write(life) for write in writes])  # type: ignore[misc]
-    store.when = "never"
-    return Core(core.folder, core.tgtd, store, core.notes)  # type: ignore[arg-type]
-
-
 def rotated(core: Core) -> object:
     return core.service.set_secret(T, IN, "alice", "another secret", everywhere=True)
 
@@ -758,11 +735,6 @@ def held(core: Core) -> object:
     """Goes online, and a host logs in, so that nothing can take it offline again."""
     core.service.edit_target(T, online=True)
     return core.tgtd.log_in(T, "iqn.2026-01.test:i")
-
-
-def let_go(core: Core) -> None:
-    for target in core.tgtd.targets.values():
-        target.sessions.clear()
 
 
 def admitted(core: Core, target: str) -> list[bool]:
@@ -782,7 +754,7 @@ def test_a_password_stays_in_doubt_until_a_pass_went_through(core: Core) -> None
     life.service.add_target("iqn.2026-01.test:new")
     life = life.reborn()
     life.settle()
-    let_go(life)
+    life.log_out()
     life.settle()
     assert life.settle() == 0
     life.service.edit_target(T, online=True)
@@ -799,7 +771,7 @@ def test_no_target_is_opened_to_a_password_in_doubt(core: Core) -> None:
     with pytest.raises(Unavailable, match="'alice' with another password"):
         life.service.edit_target(U, addresses=("10.0.0.1",))
     assert admitted(life, U) == [False, False]
-    let_go(life)
+    life.log_out()
     life.reconciler.glance(life.service.inventory)
     life.settle()
     assert life.settle() == 0

@@ -22,6 +22,7 @@ from storlever.model import (
     Session,
 )
 from storlever.names import printable
+from storlever.tgtd.unit import removable
 from storlever.tgtd.wire import MAX_CID, MAX_SID, MAX_TID
 
 
@@ -180,17 +181,14 @@ def _unit(block: tuple[int, dict[str, str]]) -> tuple[ObservedUnit, int]:
 
 
 def _online(device: DeviceType | None, said: Mapping[str, str]) -> bool | None:
-    """A disk that is offline is one without its medium: only then does tgtd refuse I/O. The media
-    of tapes, cds and changers are always removable.
+    """A disk that is offline is one without its medium: only then does tgtd refuse I/O.
 
     None for a mix of the two that we never make, so that it is put right.
     """
     online = _ANSWERS.get(said.get("Online", ""))
-    if device is DeviceType.PASSTHROUGH:
-        return online
-    removable = _ANSWERS.get(said.get("Removable media", ""))
-    fixed = not online if device is DeviceType.DISK else True
-    return online if removable is fixed else None
+    wanted = removable(device, online)
+    shown = _ANSWERS.get(said.get("Removable media", ""))
+    return online if wanted is None or shown is wanted else None
 
 
 def discovery(text: str) -> Bindings:

@@ -105,8 +105,18 @@ def _medium(unit: LogicalUnit, fields: tuple[str, ...]) -> Iterator[tuple[str, s
         yield "online", "0"
 
 
+def removable(device: DeviceType | None, online: bool | None) -> bool | None:
+    """Whether the medium of a unit must be removable; None for a passed-through device, which says
+    it itself. tapes, cds and changers are as tgtd makes them, unless somebody changed it."""
+    match device:
+        case DeviceType.PASSTHROUGH:
+            return None
+        case DeviceType.DISK:
+            return not online
+    return True
+
+
 def _removable(unit: LogicalUnit) -> Iterator[tuple[str, str]]:
-    if unit.device_type is DeviceType.DISK:
-        yield "removable", str(int(not unit.online))
-    elif unit.device_type is not DeviceType.PASSTHROUGH:
-        yield "removable", "1"  # as tgtd has it, unless somebody changed it
+    wanted = removable(unit.device_type, unit.online)
+    if wanted is not None:
+        yield "removable", str(int(wanted))

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from storlever.backing import Machine
-from storlever.inventory import Edit
 from storlever.names import GUARD
 from storlever.notes import MemoryNotes
 from storlever.reconciler import Reconciler
@@ -20,7 +19,7 @@ from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport, Transport
 from storlever.tgtd.wire import EVERY, Device, Mode, Op, Request
 from tests.torture.tgtd.printed import Printed, read
-from tests.unit.core import Core, Crash, FlakyStore
+from tests.unit.core import Core, MortalStore
 from tests.world import Tgtd
 
 
@@ -79,7 +78,7 @@ class TwinWorld(World):
     def __init__(self, folder: Path) -> None:
         self.tgtd = MemoryTgtd()
         self.transport = self.tgtd
-        self.store = FragileStore()
+        self.store = MortalStore()
         self.core = Core(folder, self.tgtd, self.store)
 
     @property
@@ -121,19 +120,6 @@ class TwinWorld(World):
             for lun, unit in target.units.items()
             if unit.device is Device.DISK
         }
-
-
-class FragileStore(FlakyStore):
-    """Its process may be killed right before or right after a commit."""
-
-    killed = ""
-
-    def commit(self, edit: Edit) -> None:
-        if self.killed == "before":
-            raise Crash
-        super().commit(edit)
-        if self.killed == "after":
-            raise Crash
 
 
 class RealWorld(World):
