@@ -1,0 +1,1 @@
+"""The program `storlever`: a file a command, each with `add` (its parser) and `run`."""
