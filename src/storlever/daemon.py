@@ -8,13 +8,16 @@ sessions running, and the next start takes it over.
 import contextlib
 import fcntl
 import gc
+import grp
 import os
+import pwd
 import signal
 import socket
 import stat
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -25,15 +28,19 @@ from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, StateUnusable, Unavailable
+from storlever.journal import Keep
+from storlever.keeper import Keeper
 from storlever.loop import Loop
 from storlever.notes import FileNotes
+from storlever.principal import Role
 from storlever.reconciler import Reconciler
-from storlever.service import Service
+from storlever.service import Service, now
 from storlever.store import SqliteStore
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
 from storlever.web.app import create_app
+from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
@@ -42,6 +49,9 @@ from storlever.web.threads import Threaded
 log = structlog.get_logger(__name__)
 
 STATE_FILE = "state.db"
+OWN_SOCKET = "api.sock"
+"""In the runtime folder, for the programs of whoever runs the service; and for root."""
+INSECURE = "insecure_no_tls: tokens and passwords cross the network in the clear"
 UNSENT = 128 * 1024
 """Bytes of answers that the kernel holds for a client that does not take them. It would hold
 megabytes, for each of as many clients as there are."""
@@ -55,8 +65,12 @@ GRACE = 5
 def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
     logs.configure(settings.log_format)
+    if settings.insecure_no_tls:
+        log.warning("INSECURE", what=INSECURE)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
+    edge = _edge(settings)
+    group = _group(settings.socket_group) if settings.socket_group else None
     runtime = _folders(settings.state_dir)
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -64,15 +78,20 @@ def serve(settings: Settings) -> None:
         stack.enter_context(_alone(settings.state_dir))
         notes = FileNotes(runtime)
         stack.callback(notes.close)
-        store = SqliteStore(settings.state_dir / STATE_FILE, notes)
+        keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
+        store = SqliteStore(settings.state_dir / STATE_FILE, notes, keep=keep)
         stack.callback(store.close)
-        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
+        sockets = [
+            *(stack.enter_context(_listening(where, group)) for where in settings.listen),
+            stack.enter_context(_listening(runtime / OWN_SOCKET, None)),
+        ]
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.RLock()
         machine = Machine(settings.state_dir)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
+        _require_tokens(settings, service)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
@@ -83,6 +102,7 @@ def serve(settings: Settings) -> None:
         thread.start()
         stack.callback(thread.join)
         stack.callback(loop.stop)
+        stack.enter_context(_keeping(service))
         sys.setswitchinterval(SWITCH)
         gc.collect()
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
@@ -90,7 +110,61 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, sockets)
+        _serve_http(core, edge, sockets)
+
+
+@contextlib.contextmanager
+def _keeping(service: Service) -> Iterator[None]:
+    keeper = Keeper(service)
+    thread = threading.Thread(target=keeper.run, name="keeper")
+    thread.start()
+    try:
+        yield
+    finally:
+        keeper.stop()
+        thread.join()
+
+
+def _edge(settings: Settings) -> Edge:
+    """Raises ConfigError."""
+    people = {name: role for name, role in settings.socket_role if not name.startswith("@")}
+    groups = {name[1:]: role for name, role in settings.socket_role if name.startswith("@")}
+    ourselves = dict.fromkeys((0, os.geteuid()), Role.ADMIN)
+    return Edge(
+        open_loopback=settings.auth_loopback == "open" and not settings.behind_tls_proxy,
+        users={_user(name): role for name, role in people.items()} | ourselves,
+        groups={_group(name): role for name, role in groups.items()},
+        certificates=dict(settings.client_role),
+        hosts=frozenset(settings.allow_host),
+        origins=settings.allow_origin,
+        proxied=settings.behind_tls_proxy,
+        warnings=(INSECURE,) if settings.insecure_no_tls else (),
+    )
+
+
+def _user(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise ConfigError(f"socket_role: there is no user {name}") from None
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"socket_group or socket_role: there is no group {name}") from None
+
+
+def _require_tokens(settings: Settings, service: Service) -> None:
+    """Raises ConfigError where others can connect, and nobody could do anything."""
+    valid = any(not each.expired(now()) for each in service.inventory.tokens.values())
+    if settings.exposed and not (valid or settings.client_role or settings.insecure_no_tls):
+        where = ", ".join(map(str, settings.exposed))
+        raise ConfigError(
+            f"listen {where}: nobody could use it without a token; make one with: storlever token "
+            f"create --state-dir {settings.state_dir} --name NAME --role admin"
+        )
 
 
 def _folders(state_dir: Path) -> Path:
@@ -169,9 +243,9 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     sys.stdout.flush()
 
 
-def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
+def _serve_http(core: Threaded, edge: Edge, sockets: list[socket.socket]) -> None:
     config = uvicorn.Config(
-        create_app(core),
+        create_app(core, edge),
         http=HttpProtocol,
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
@@ -193,9 +267,10 @@ def _finish_undisturbed() -> None:
 
 
 @contextlib.contextmanager
-def _listening(where: Endpoint | Path) -> Iterator[socket.socket]:
+def _listening(where: Endpoint | Path, group: int | None) -> Iterator[socket.socket]:
+    """`group`: whose members may connect to a Unix socket."""
     try:
-        listener = _unix(where) if isinstance(where, Path) else _tcp(where)
+        listener = _unix(where, group) if isinstance(where, Path) else _tcp(where)
     except OSError as error:
         raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
     try:
@@ -223,13 +298,16 @@ def _tcp(where: Endpoint) -> socket.socket:
     return listener
 
 
-def _unix(where: Path) -> socket.socket:
-    """For the owner alone; a socket file that nobody listens on any more is replaced."""
+def _unix(where: Path, group: int | None) -> socket.socket:
+    """Its mode and its group are what they shall be before anybody can connect. A socket file that
+    nobody listens on any more is replaced."""
     _make_way(where)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+    before = os.umask(0o117)
     try:
         listener.bind(str(where))
+        if group is not None:
+            os.chown(where, -1, group, follow_symlinks=False)
         listener.listen(128)
     except OSError:
         listener.close()

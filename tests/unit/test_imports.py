@@ -21,26 +21,32 @@ MAY = {
     "failpoint": "",
     "names": "",
     "model": "errors names",
-    "inventory": "errors model",
+    "principal": "",
+    "token": "principal",
+    "inventory": "errors model token",
     "change": "model",
     "observed": "change errors model",
     "plan": "change inventory model names observed",
     "backoff": "model",
     "failures": "change errors inventory model",
+    "audit": "inventory model principal token",
+    "journal": "audit",
     "alarm": "",
     "reconciler": "alarm backoff change errors failpoint failures inventory model names "
     "observed plan",
+    "keeper": "errors service",
     "loop": "errors failpoint inventory reconciler",
     "backing": "model",
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "errors failpoint group inventory model names reconciler shelf",
+    "service": "audit errors failpoint group inventory model names principal reconciler shelf "
+    "token",
     "schema": "errors",
-    "store": "errors failpoint inventory model schema",
+    "store": "audit errors failpoint inventory journal model principal schema token",
     "notes": "errors model",
     "endpoint": "",
-    "config": "endpoint errors failpoint",
+    "config": "endpoint errors failpoint principal",
     "logs": "",
 }
 PURE = {
@@ -55,6 +61,8 @@ PURE = {
     "claims",
     "backoff",
     "failures",
+    "principal",
+    "audit",
 }
 IMPURE = {
     "os",
@@ -70,7 +78,17 @@ IMPURE = {
     "io",
 }
 WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
-FOR_WEB = {"errors", "failpoint", "inventory", "model", "names", "service"}
+FOR_WEB = {
+    "audit",
+    "errors",
+    "failpoint",
+    "inventory",
+    "model",
+    "names",
+    "principal",
+    "service",
+    "token",
+}
 FOR_CLI = {"__init__", "config", "daemon", "errors"}
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
 WRITERS = {"schema", "store", "notes", "daemon", "failpoint", "tgtd.process"}
