@@ -54,6 +54,9 @@ class Link:
     number: int = 0
     hash: str = START
 
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash}"
+
     def next(self, document: str) -> "Link":
         text = self.hash + document
         return Link(self.number + 1, hashlib.sha256(text.encode()).hexdigest())

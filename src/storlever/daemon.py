@@ -6,14 +6,12 @@ sessions running, and the next start takes it over.
 """
 
 import contextlib
-import fcntl
 import gc
 import grp
 import os
 import pwd
 import signal
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,9 +25,11 @@ from storlever import failpoint, logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
-from storlever.errors import ConfigError, StateUnusable, Unavailable
+from storlever.errors import ConfigError, Unavailable
+from storlever.home import Home
 from storlever.journal import Keep
 from storlever.keeper import Keeper
+from storlever.listener import listening
 from storlever.loop import Loop
 from storlever.notes import FileNotes
 from storlever.principal import Role
@@ -48,13 +48,7 @@ from storlever.web.threads import Threaded
 
 log = structlog.get_logger(__name__)
 
-STATE_FILE = "state.db"
-OWN_SOCKET = "api.sock"
-"""In the runtime folder, for the programs of whoever runs the service; and for root."""
 INSECURE = "insecure_no_tls: tokens and passwords cross the network in the clear"
-UNSENT = 128 * 1024
-"""Bytes of answers that the kernel holds for a client that does not take them. It would hold
-megabytes, for each of as many clients as there are."""
 SWITCH = 0.0005
 """Seconds that a thread may compute while another waits to: a pass over 10,000 targets computes for
 a tenth of a second, and with Python's own 5 ms a GET during it takes ten times as long."""
@@ -71,22 +65,23 @@ def serve(settings: Settings) -> None:
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     edge = _edge(settings)
     group = _group(settings.socket_group) if settings.socket_group else None
-    runtime = _folders(settings.state_dir)
+    home = Home(settings.state_dir)
+    home.make()
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        stack.enter_context(_alone(settings.state_dir))
-        notes = FileNotes(runtime)
+        stack.enter_context(home.alone())
+        notes = FileNotes(home.runtime)
         stack.callback(notes.close)
         keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
-        store = SqliteStore(settings.state_dir / STATE_FILE, notes, keep=keep)
+        store = SqliteStore(home.state_file, notes, keep=keep)
         stack.callback(store.close)
         sockets = [
-            *(stack.enter_context(_listening(where, group)) for where in settings.listen),
-            stack.enter_context(_listening(runtime / OWN_SOCKET, None)),
+            *(stack.enter_context(listening(where, group)) for where in settings.listen),
+            stack.enter_context(listening(home.api_socket, None)),
         ]
         transport = SocketTransport(_control_socket(settings))
-        daemon = _daemon(settings, transport, runtime)
+        daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
         machine = Machine(settings.state_dir)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
@@ -167,38 +162,6 @@ def _require_tokens(settings: Settings, service: Service) -> None:
         )
 
 
-def _folders(state_dir: Path) -> Path:
-    """The state folder and the runtime folder in it, nobody else's to read."""
-    runtime = state_dir / "run"
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        runtime.mkdir(mode=0o700, exist_ok=True)
-        mode = stat.S_IMODE(state_dir.stat().st_mode)
-    except OSError as error:
-        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
-    if mode & 0o077:
-        log.warning("others may read the state folder", folder=str(state_dir), mode=oct(mode))
-    return runtime
-
-
-@contextlib.contextmanager
-def _alone(state_dir: Path) -> Iterator[None]:
-    """One service a folder: SQLite's lock comes too late for two that make the file."""
-    try:
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise StateUnusable(
-            f"the state folder {state_dir} is in use by another StorLever"
-        ) from None
-    finally:
-        os.close(descriptor)
-
-
 def _control_socket(settings: Settings) -> str:
     try:
         return socket_path(settings.tgt_control_port)
@@ -264,69 +227,3 @@ def _finish_undisturbed() -> None:
     """A second signal must not leave a tgtd half-stopped; what is left takes seconds."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _listening(where: Endpoint | Path, group: int | None) -> Iterator[socket.socket]:
-    """`group`: whose members may connect to a Unix socket."""
-    try:
-        listener = _unix(where, group) if isinstance(where, Path) else _tcp(where)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
-    try:
-        yield listener
-    finally:
-        listener.close()
-        if isinstance(where, Path):
-            where.unlink(missing_ok=True)
-
-
-def _tcp(where: Endpoint) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    # asyncio sets TCP_NODELAY only where the protocol is given; without it a GET takes 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)  # of what it accepts, too
-    try:
-        listener.bind(address)
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _unix(where: Path, group: int | None) -> socket.socket:
-    """Its mode and its group are what they shall be before anybody can connect. A socket file that
-    nobody listens on any more is replaced."""
-    _make_way(where)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)
-    try:
-        listener.bind(str(where))
-        if group is not None:
-            os.chown(where, -1, group, follow_symlinks=False)
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    return listener
-
-
-def _make_way(where: Path) -> None:
-    """Raises OSError for anything but a socket, which is never ours to remove."""
-    if not os.path.lexists(where):
-        return
-    if not where.is_socket() or where.is_symlink():
-        raise OSError("something else than a socket is there")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(where))
-        except ConnectionRefusedError:
-            where.unlink()
-        else:
-            raise OSError("another program listens there")

@@ -37,6 +37,12 @@ class Token:
         expires = created + lifetime if lifetime is not None else None
         return cls(name, role, digest(secret), created, expires), secret
 
+    def as_json(self) -> dict[str, str | None]:
+        """Without the digest, which is nobody's business."""
+        times = {name: getattr(self, name) for name in ("created", "expires", "last_used")}
+        told = {name: time and time.isoformat() for name, time in times.items()}
+        return {"name": self.name, "role": str(self.role), **told}
+
     def expired(self, now: datetime) -> bool:
         return self.expires is not None and self.expires <= now
 

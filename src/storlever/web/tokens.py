@@ -51,9 +51,7 @@ class TokenShown(BaseModel):
 
     @classmethod
     def of(cls, token: Token) -> "TokenShown":
-        return cls.model_validate(
-            {**{name: getattr(token, name) for name in cls.model_fields}, "role": str(token.role)}
-        )
+        return cls.model_validate(token.as_json())
 
 
 class TokenMade(TokenShown):
