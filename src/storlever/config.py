@@ -3,10 +3,11 @@
 One table lists them; an unknown key is an error in all three.
 """
 
+import re
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ NOT_SETTINGS = frozenset({failpoint.VARIABLE})
 
 
 def _listen(text: str) -> Endpoint | Path:
-    """HOST:PORT on loopback, or unix:PATH."""
+    """HOST:PORT on loopback, https:// before it for TLS; or unix:PATH."""
     if text.startswith("unix:"):
         if not text.startswith("unix:/"):
             raise ValueError("a Unix socket needs an absolute path: unix:/PATH")
         return Path(text.removeprefix("unix:"))
-    endpoint = Endpoint.parse(text)
+    bare = text.removeprefix("https://")
+    endpoint = replace(Endpoint.parse(bare), secure=bare != text)
     if endpoint.host != "localhost" and not _is_loopback(endpoint.host):
         raise ValueError(
             "only loopback addresses and unix:/PATH: authentication comes first, and StorLever "
@@ -54,6 +56,10 @@ def _folder(text: str) -> Path:
     if not text:
         raise ValueError("must not be empty")
     return Path(text).absolute()
+
+
+def _file(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
 
 
 def _control_port(text: str) -> int:
@@ -90,7 +96,14 @@ def _setting(
 @dataclass(frozen=True, slots=True)
 class Settings:
     listen: tuple[Endpoint | Path, ...] = _setting(
-        _listen, ("127.0.0.1:6543",), "HOST:PORT|unix:PATH", "where to serve HTTP"
+        _listen, ("127.0.0.1:6543",), "[https://]HOST:PORT|unix:PATH", "where to serve HTTP"
+    )
+    tls_certificate: Path | None = _setting(
+        _file, "", "FILE", "certificate for https://, with those that lead to its root; PEM"
+    )
+    tls_key: Path | None = _setting(_file, "", "FILE", "its private key; PEM")
+    tls_client_ca: Path | None = _setting(
+        _file, "", "FILE", "who signs the certificates that clients may show; PEM"
     )
     state_dir: Path = _setting(_folder, "/var/lib/storlever", "DIR", "where the state is kept")
     tgtd: str = _setting(
@@ -127,7 +140,16 @@ def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
     default = said.pop("config", None)
     file = flags.config or default
     said = {**(_from_file(Path(file)) if file else {}), **said, **_from_flags(flags)}
-    return Settings(**said)
+    settings = Settings(**said)
+    _check_tls(settings)
+    return settings
+
+
+def _check_tls(settings: Settings) -> None:
+    secure = [each for each in settings.listen if isinstance(each, Endpoint) and each.secure]
+    for name in ("tls_certificate", "tls_key"):
+        if secure and getattr(settings, name) is None:
+            raise ConfigError(f"{name}: is needed to listen on {secure[0].url}")
 
 
 def _from_flags(flags: Namespace) -> dict[str, Any]:
@@ -158,7 +180,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    """Keys are the flags' names; dashes and underscores are the same."""
+    """Keys are the flags' names; dashes and underscores are the same, and so is a table: `key` in
+    [tls] is `tls_key`."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
@@ -166,15 +189,26 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     said: dict[str, Any] = {}
     known = {item.name: item for item in fields(Settings)}
-    for key, value in content.items():
-        name = key.replace("-", "_")
+    for key, value in _flat(content):
+        name = re.sub("[-.]", "_", key)
         if name not in known:
             raise ConfigError(f"unknown setting {key} in {path}")
-        if isinstance(value, bool | float | dict):
+        if name in said:
+            raise ConfigError(f"{key} in {path}: is said twice")
+        if isinstance(value, bool | float):
             raise ConfigError(f"{key} in {path}: has the wrong type")
         several = known[name].metadata["many"] and not isinstance(value, list)
         said[name] = _parsed(name, [value] if several else value, f"{key} in {path}")
     return said
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no table, with its dotted key."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, value
 
 
 def _parsed(name: str, value: Any, where: str) -> Any:

@@ -37,7 +37,9 @@ from storlever.web.app import create_app
 from storlever.web.gate import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
+from storlever.web.server import Hangup, Server
 from storlever.web.threads import Threaded
+from storlever.web.tls import Identity, Tls
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,9 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_format)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
+    hangup = Hangup()
+    signal.signal(signal.SIGHUP, hangup.note)
+    identity = _identity(settings)
     runtime = _folders(settings.state_dir)
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -66,7 +71,11 @@ def serve(settings: Settings) -> None:
         stack.callback(notes.close)
         store = SqliteStore(settings.state_dir / STATE_FILE, notes)
         stack.callback(store.close)
-        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
+        plain: list[socket.socket] = []
+        secure: list[socket.socket] = []
+        for where in settings.listen:
+            kind = secure if _is_secure(where) else plain
+            kind.append(stack.enter_context(_listening(where)))
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.RLock()
@@ -90,7 +99,20 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, sockets)
+        _serve_http(core, plain, hangup, secure, identity)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    """Raises ConfigError."""
+    if not any(_is_secure(where) for where in settings.listen):
+        return None
+    assert settings.tls_certificate is not None
+    assert settings.tls_key is not None
+    return Identity(Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+
+
+def _is_secure(where: Endpoint | Path) -> bool:
+    return isinstance(where, Endpoint) and where.secure
 
 
 def _folders(state_dir: Path) -> Path:
@@ -162,14 +184,21 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
     for where in settings.listen:
         if isinstance(where, Endpoint):
-            print(f"API documentation: http://{where}/docs")
-            print(f"Try: curl http://{where}{PREFIX}/target_list")
+            trust = f"--cacert {settings.tls_certificate} " if where.secure else ""
+            print(f"API documentation: {where.url}/docs")
+            print(f"Try: curl {trust}{where.url}{PREFIX}/target_list")
         else:
             print(f"Try: curl --unix-socket {where} http://localhost{PREFIX}/target_list")
     sys.stdout.flush()
 
 
-def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
+def _serve_http(
+    core: Threaded,
+    plain: list[socket.socket],
+    hangup: Hangup,
+    secure: list[socket.socket],
+    identity: Identity | None,
+) -> None:
     config = uvicorn.Config(
         create_app(core),
         http=HttpProtocol,
@@ -183,12 +212,12 @@ def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
     )
     # uvicorn raises the signal that ended it again once it has stopped cleanly.
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets)
+        Server(config, hangup, secure, identity).run(plain)
 
 
 def _finish_undisturbed() -> None:
     """A second signal must not leave a tgtd half-stopped; what is left takes seconds."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -9,9 +9,15 @@ class Endpoint:
 
     host: str
     port: int
+    secure: bool = False
+    """Whether TLS is spoken there; never part of the text."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self}"
 
     @classmethod
     def parse(cls, text: str) -> "Endpoint":

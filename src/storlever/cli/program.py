@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from storlever import __version__
-from storlever.cli import serve
+from storlever.cli import cert, serve
 from storlever.errors import ConfigError, StateUnusable
 
-COMMANDS = {"serve": serve}
+COMMANDS = {"serve": serve, "cert": cert}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from storlever.web.gate import marks
 from storlever.web.problem import CODES, problem
+from storlever.web.tls import common_name
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,11 @@ in which it must take an answer, or the part of it that is waiting to be sent.""
 CHUNK = 16 << 10
 """Bytes read at a time; about as many of a body wait for whoever reads it. There may be many
 connections, and by default asyncio and uvicorn grant each of them 20 times as much."""
+UNSENT = 64 << 10
+"""Bytes of an answer that wait in a TLS connection before its writer must; asyncio's default for
+one in the clear."""
+PARTING = 1.0
+"""Seconds that a TLS client which has its answer may take to say goodbye when the service stops."""
 
 
 class HttpProtocol(H11Protocol):
@@ -33,10 +39,21 @@ class HttpProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _answered = False
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._accepted = self.loop.time()
+
     def connection_made(self, transport: Any) -> None:
+        """With TLS, once the handshake is through; its time counts, too."""
         transport.max_size = CHUNK
         super().connection_made(transport)
-        self._watch()
+        if self.scheme == "https":
+            transport.set_read_buffer_limits(CHUNK)
+            transport.set_write_buffer_limits(UNSENT)
+            name = common_name(transport.get_extra_info("peercert"))
+            if name is not None:
+                self.app_state = {**self.app_state, "client_certificate": name}
+        self._deadline = self.loop.call_at(self._accepted + PATIENCE, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._answered:
@@ -65,6 +82,12 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            self.loop.call_later(PARTING, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Called where h11's error is caught, which knows the status: 431 for too long a header."""
