@@ -6,7 +6,7 @@ One table lists them; an unknown key is an error in all three.
 import re
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -189,26 +189,32 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     said: dict[str, Any] = {}
     known = {item.name: item for item in fields(Settings)}
-    for key, value in _flat(content):
-        name = re.sub("[-.]", "_", key)
+    for key, value in _flat(content, known):
+        name = _name(key)
         if name not in known:
             raise ConfigError(f"unknown setting {key} in {path}")
         if name in said:
             raise ConfigError(f"{key} in {path}: is said twice")
-        if isinstance(value, bool | float):
+        if isinstance(value, bool | float | dict):
             raise ConfigError(f"{key} in {path}: has the wrong type")
         several = known[name].metadata["many"] and not isinstance(value, list)
         said[name] = _parsed(name, [value] if several else value, f"{key} in {path}")
     return said
 
 
-def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no table, with its dotted key."""
+def _flat(
+    table: Mapping[str, Any], known: Container[str], above: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """What stands in the table and those in it, with its dotted key."""
     for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
+        if isinstance(value, dict) and _name(above + key) not in known:
+            yield from _flat(value, known, f"{above}{key}.")
         else:
             yield above + key, value
+
+
+def _name(key: str) -> str:
+    return re.sub("[-.]", "_", key)
 
 
 def _parsed(name: str, value: Any, where: str) -> Any:

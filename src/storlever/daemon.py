@@ -99,7 +99,7 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, plain, hangup, secure, identity)
+        _serve_http(core, hangup, plain, secure, identity)
 
 
 def _identity(settings: Settings) -> Identity | None:
@@ -194,8 +194,8 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
 
 def _serve_http(
     core: Threaded,
-    plain: list[socket.socket],
     hangup: Hangup,
+    plain: list[socket.socket],
     secure: list[socket.socket],
     identity: Identity | None,
 ) -> None:

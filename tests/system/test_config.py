@@ -103,7 +103,7 @@ def test_an_unknown_key_is_an_error_in_the_environment_and_in_the_file(tmp_path:
         load(STORLEVER_portal="127.0.0.1:1")
     with pytest.raises(ConfigError, match=r"unknown setting portals in .*storlever\.toml"):
         load(toml="portals = []", folder=tmp_path)
-    with pytest.raises(ConfigError, match=r"unknown setting tgtd_ in"):
+    with pytest.raises(ConfigError, match=r"unknown setting tgtd_\.portal in"):
         load(toml="[tgtd_]\nportal = 1", folder=tmp_path)
 
 

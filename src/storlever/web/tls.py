@@ -13,7 +13,8 @@ from storlever.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
-OTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+OTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+"""What OpenSSL calls a key that is not the certificate's; the last one when its kind differs."""
 
 
 @dataclass(frozen=True, slots=True)
