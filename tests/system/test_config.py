@@ -13,7 +13,14 @@ from storlever.errors import ConfigError
 from tests.world import STORLEVER
 
 EVERYTHING = Settings(
-    listen=(config._listen("127.0.0.1:7000"), Path("/run/x.sock")),
+    listen=(
+        config._listen("127.0.0.1:7000"),
+        config._listen("https://127.0.0.1:7001"),
+        Path("/run/x.sock"),
+    ),
+    tls_certificate=Path("/etc/x.pem"),
+    tls_key=Path("/etc/x.key"),
+    tls_client_ca=Path("/etc/ca.pem"),
     state_dir=Path("/var/lib/x"),
     tgtd="attach",
     tgt_control_port=12,
@@ -46,25 +53,35 @@ def test_with_nothing_said_everything_is_on_loopback() -> None:
 
 def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
     flags = (
-        *("--listen", "127.0.0.1:7000", "--listen", "unix:/run/x.sock"),
+        *("--listen", "127.0.0.1:7000", "--listen", "https://127.0.0.1:7001"),
+        *("--listen", "unix:/run/x.sock", "--tls-certificate", "/etc/x.pem"),
+        *("--tls-key", "/etc/x.key", "--tls-client-ca", "/etc/ca.pem"),
         *("--state-dir", "/var/lib/x", "--tgtd", "attach", "--tgt-control-port", "12"),
         *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
         *("--log-format", "json"),
     )
     toml = """
-        listen = ["127.0.0.1:7000", "unix:/run/x.sock"]
+        listen = ["127.0.0.1:7000", "https://127.0.0.1:7001", "unix:/run/x.sock"]
         state_dir = "/var/lib/x"
         tgtd = "attach"
         tgt-control-port = 12
         tgt_io_threads = 3
         portal = ["10.0.0.1:3260", "[::1]:3261"]
         log_format = "json"
+        [tls]
+        certificate = "/etc/x.pem"
+        key = "/etc/x.key"
+        client-ca = "/etc/ca.pem"
     """
+    assert EVERYTHING.listen[1] != config._listen("127.0.0.1:7001")
     assert load(*flags) == EVERYTHING
     assert load(toml=toml, folder=tmp_path) == EVERYTHING
     assert (
         load(
-            STORLEVER_LISTEN="127.0.0.1:7000 unix:/run/x.sock",
+            STORLEVER_LISTEN="127.0.0.1:7000 https://127.0.0.1:7001 unix:/run/x.sock",
+            STORLEVER_TLS_CERTIFICATE="/etc/x.pem",
+            STORLEVER_TLS_KEY="/etc/x.key",
+            STORLEVER_TLS_CLIENT_CA="/etc/ca.pem",
             STORLEVER_STATE_DIR="/var/lib/x",
             STORLEVER_TGTD="attach",
             STORLEVER_TGT_CONTROL_PORT="12",
@@ -107,6 +124,29 @@ def test_an_unknown_key_is_an_error_in_the_environment_and_in_the_file(tmp_path:
         load(toml="[tgtd_]\nportal = 1", folder=tmp_path)
 
 
+def test_a_table_is_the_first_part_of_its_keys_names(tmp_path: Path) -> None:
+    toml = "[tgt]\ncontrol-port = 3\n[tgt.io]\nthreads = 4\n[log]\n"
+    settings = load(toml=toml, folder=tmp_path)
+    assert (settings.tgt_control_port, settings.tgt_io_threads) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "toml", ["tls_key = 'a'\ntls-key = 'b'", "tls_key = 'a'\n[tls]\nkey = 'b'"]
+)
+def test_a_setting_said_twice_in_the_file_is_an_error(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(ConfigError, match=r"tls.key in .*storlever\.toml: is said twice"):
+        load(toml=toml, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [([], "tls_certificate"), (["--tls-certificate", "/x"], "tls_key")],
+)
+def test_https_needs_a_certificate_and_a_key(said: list[str], missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{missing}: is needed .* https://127.0.0.1:1$"):
+        load("--listen", "127.0.0.1:2", "--listen", "https://127.0.0.1:1", *said)
+
+
 def test_fail_points_are_for_the_environment_alone_and_no_setting(tmp_path: Path) -> None:
     assert load(STORLEVER_FAILPOINTS="/x") == load()
     with pytest.raises(ConfigError, match=r"unknown setting STORLEVER_FAILPOINT "):
@@ -137,7 +177,13 @@ def test_an_unknown_flag_is_an_error_and_so_is_a_shortened_one() -> None:
 
 @pytest.mark.parametrize(
     "listen",
-    ["0.0.0.0:6543", "[::]:6543", "192.168.1.15:6543", "[fe80::1]:6543", "example.com:6543"],
+    [
+        "0.0.0.0:6543",
+        "[::]:6543",
+        "192.168.1.15:6543",
+        "[fe80::1]:6543",
+        "https://example.com:6543",
+    ],
 )
 def test_listening_beyond_loopback_is_refused_because_authentication_comes_first(
     tmp_path: Path, listen: str
@@ -172,6 +218,9 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("listen", "127.0.0.1:0", "port"),
         ("listen", "127.0.0.1:65536", "port"),
         ("listen", "::1:80", "brackets"),
+        ("listen", "http://127.0.0.1:80", "HOST:PORT"),
+        ("listen", "https://127.0.0.1:80/", "port"),
+        ("listen", "https://", "HOST:PORT"),
         ("listen", "unix:relative", "absolute path"),
         ("portal", "example.com:3260", "numeric address"),
         ("portal", "127.0.0.1:x", "port"),

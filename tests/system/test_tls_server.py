@@ -1,11 +1,14 @@
 """The server class by itself: who a client is, and authorities that come and go."""
 
+import asyncio
 import http.client
 import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,3 +118,27 @@ def test_an_authority_that_is_gone_at_a_hangup_vouches_for_nobody_any_more(
 
     wait_until(is_turned_away)
     assert served.get()["client"] is None
+
+
+def test_no_connection_is_lost_to_renewals_as_fast_as_can_be(served: Served) -> None:
+    """A connection that is accepted just before its listener is closed is the one to lose."""
+    answers, done = [], threading.Event()
+    client = ssl.create_default_context(cafile=served.pair.certificate)
+
+    def ask() -> None:
+        while not done.is_set():
+            made = http.client.HTTPSConnection(
+                "127.0.0.1", served.secure, timeout=5, context=client
+            )
+            answers.append(asked(made))
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        loop = served.server._listeners[0].get_loop()
+        for _ in range(300):
+            asyncio.run_coroutine_threadsafe(served.server._renew(), loop).result(10)
+            time.sleep(0.005)
+        done.set()
+        for each in asking:
+            each.result()
+    assert len(answers) > 50
