@@ -202,6 +202,7 @@ def _serve_http(
     config = uvicorn.Config(
         create_app(core),
         http=HttpProtocol,
+        loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
         log_config=None,
@@ -217,7 +218,7 @@ def _serve_http(
 
 def _finish_undisturbed() -> None:
     """A second signal must not leave a tgtd half-stopped; what is left takes seconds."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 

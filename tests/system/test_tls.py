@@ -1,5 +1,6 @@
 """TLS as the service speaks it, and certificates replaced under load."""
 
+import contextlib
 import signal
 import socket
 import ssl
@@ -196,6 +197,26 @@ def get_as(secured: Secured, who: Pair) -> str:
     with secured.connect(client) as connection:
         connection.sendall(GET)
         return answer(connection)
+
+
+def test_an_idle_connection_takes_less_than_100_kib_of_the_services_memory(
+    secured: Secured,
+) -> None:
+    client = secured.client()
+    with secured.connect(client), contextlib.ExitStack() as stack:
+        before = resident(secured)
+        for _ in range(200):
+            stack.enter_context(secured.connect(client))
+        each = (resident(secured) - before) / 200
+    print(f"{each:.0f} KiB for each of 200 connections")
+    assert each < 100
+
+
+def resident(secured: Secured) -> int:
+    """KiB of memory that the service has."""
+    assert secured.service.process is not None
+    status = Path(f"/proc/{secured.service.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 # -- new certificates
