@@ -134,7 +134,7 @@ def test_no_connection_is_lost_to_renewals_as_fast_as_can_be(served: Served) -> 
 
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask) for _ in range(4)]
-        loop = served.server._listeners[0].get_loop()
+        loop = wait_until(lambda: served.server._listeners)[0].get_loop()
         for _ in range(300):
             asyncio.run_coroutine_threadsafe(served.server._renew(), loop).result(10)
             time.sleep(0.005)

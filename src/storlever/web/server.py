@@ -61,7 +61,8 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.servers += self._listeners
+        for listener in self._listeners:  # uvicorn would wait for handshakes that never end
+            listener.close()
         await super().shutdown([*(sockets or []), *self._secure])
 
     async def _listening(self, tls: ssl.SSLContext) -> list[asyncio.Server]:
