@@ -6,8 +6,8 @@ One table lists them; an unknown key is an error in all three.
 import re
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ NOT_SETTINGS = frozenset({failpoint.VARIABLE})
 
 
 def _listen(text: str) -> Endpoint | Path:
-    """HOST:PORT, or unix:PATH."""
+    """HOST:PORT, https:// before it for TLS; or unix:PATH."""
     if text.startswith("unix:"):
         if not text.startswith("unix:/"):
             raise ValueError("a Unix socket needs an absolute path: unix:/PATH")
         return Path(text.removeprefix("unix:"))
-    return Endpoint.parse(text)
+    bare = text.removeprefix("https://")
+    return replace(Endpoint.parse(bare), secure=bare != text)
 
 
 def _role_of(text: str) -> tuple[str, Role]:
@@ -80,6 +81,10 @@ def _folder(text: str) -> Path:
     return Path(text).absolute()
 
 
+def _file(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
+
+
 def _control_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 32767:
         raise ValueError("must be a number from 0 to 32767")
@@ -108,7 +113,14 @@ def _setting(
 @dataclass(frozen=True, slots=True)
 class Settings:
     listen: tuple[Endpoint | Path, ...] = _setting(
-        _listen, ("127.0.0.1:6543",), "HOST:PORT|unix:PATH", "where to serve HTTP"
+        _listen, ("127.0.0.1:6543",), "[https://]HOST:PORT|unix:PATH", "where to serve HTTP"
+    )
+    tls_certificate: Path | None = _setting(
+        _file, "", "FILE", "certificate for https://, with those that lead to its root; PEM"
+    )
+    tls_key: Path | None = _setting(_file, "", "FILE", "its private key; PEM")
+    tls_client_ca: Path | None = _setting(
+        _file, "", "FILE", "who signs the certificates that clients may show; PEM"
     )
     state_dir: Path = _setting(_folder, "/var/lib/storlever", "DIR", "where the state is kept")
     tgtd: str = _setting(
@@ -176,10 +188,11 @@ def _require_safe(settings: Settings) -> None:
     if settings.insecure_no_tls or settings.behind_tls_proxy:
         return
     for where in settings.exposed:
-        raise ConfigError(
-            f"listen {where}: is not a loopback address, so it needs TLS: behind_tls_proxy says "
-            "that a proxy has it, insecure_no_tls that it is meant to have none"
-        )
+        if not where.secure:
+            raise ConfigError(
+                f"listen {where}: is not a loopback address, so it needs TLS: https://{where}; or "
+                "behind_tls_proxy, where a proxy has it; or insecure_no_tls, if it must be so"
+            )
 
 
 def add_flags(parser: ArgumentParser, *names: str) -> None:
@@ -207,7 +220,15 @@ def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
     said = {**(_from_file(Path(file)) if file else {}), **said, **_from_flags(flags)}
     settings = Settings(**said)
     _require_safe(settings)
+    _check_tls(settings)
     return settings
+
+
+def _check_tls(settings: Settings) -> None:
+    secure = [each for each in settings.listen if isinstance(each, Endpoint) and each.secure]
+    for name in ("tls_certificate", "tls_key"):
+        if secure and getattr(settings, name) is None:
+            raise ConfigError(f"{name}: is needed to listen on {secure[0].url}")
 
 
 def _from_flags(flags: Namespace) -> dict[str, Any]:
@@ -238,7 +259,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    """Keys are the flags' names; dashes, underscores, and the dots of tables are the same."""
+    """Keys are the flags' names; dashes and underscores are the same, and so is a table: `key` in
+    [tls] is `tls_key`."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
@@ -246,27 +268,33 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     said: dict[str, Any] = {}
     known = {item.name: item for item in fields(Settings)}
-    for key, value in _flat(content).items():
-        name = key.replace("-", "_").replace(".", "_")
+    for key, value in _flat(content, known):
+        name = _name(key)
         if name not in known:
             raise ConfigError(f"unknown setting {key} in {path}")
-        if isinstance(value, float | dict) or isinstance(value, bool) is not (
-            known[name].type is bool
-        ):
+        if name in said:
+            raise ConfigError(f"{key} in {path}: is said twice")
+        misplaced = isinstance(value, bool) and known[name].type is not bool
+        if misplaced or isinstance(value, float | dict):
             raise ConfigError(f"{key} in {path}: has the wrong type")
         several = known[name].metadata["many"] and not isinstance(value, list)
         said[name] = _parsed(name, [value] if several else value, f"{key} in {path}")
     return said
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """With `auth.loopback` for the key `loopback` of the table `auth`."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return found
+def _flat(
+    table: Mapping[str, Any], known: Container[str], above: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """What stands in the table and those in it, with its dotted key."""
+    for key, value in table.items():
+        if isinstance(value, dict) and _name(above + key) not in known:
+            yield from _flat(value, known, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
+def _name(key: str) -> str:
+    return re.sub("[-.]", "_", key)
 
 
 def _parsed(name: str, value: Any, where: str) -> Any:

@@ -44,7 +44,9 @@ from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
+from storlever.web.server import Hangup, Server
 from storlever.web.threads import Threaded
+from storlever.web.tls import Identity, Tls
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +65,10 @@ def serve(settings: Settings) -> None:
         log.warning("INSECURE", what=INSECURE)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
+    hangup = Hangup()
+    signal.signal(signal.SIGHUP, hangup.note)
+    identity = _identity(settings)
     edge = _edge(settings)
-    group = _group(settings.socket_group) if settings.socket_group else None
     home = Home(settings.state_dir)
     home.make()
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
@@ -76,10 +80,7 @@ def serve(settings: Settings) -> None:
         keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
         store = SqliteStore(home.state_file, notes, keep=keep)
         stack.callback(store.close)
-        sockets = [
-            *(stack.enter_context(listening(where, group)) for where in settings.listen),
-            stack.enter_context(listening(home.api_socket, None)),
-        ]
+        plain, secure = stack.enter_context(_listening(settings, home))
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
@@ -105,7 +106,37 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, edge, sockets)
+        # uvicorn raises the signal that ended it again once it has stopped cleanly.
+        with contextlib.suppress(KeyboardInterrupt):
+            Server(_http(core, edge), hangup, secure, identity).run(plain)
+
+
+@contextlib.contextmanager
+def _listening(
+    settings: Settings, home: Home
+) -> Iterator[tuple[list[socket.socket], list[socket.socket]]]:
+    """The sockets without TLS, and those with it. Raises ConfigError."""
+    group = _group(settings.socket_group) if settings.socket_group else None
+    with contextlib.ExitStack() as stack:
+        plain = [stack.enter_context(listening(home.api_socket, None))]
+        secure: list[socket.socket] = []
+        for where in settings.listen:
+            kind = secure if _is_secure(where) else plain
+            kind.append(stack.enter_context(listening(where, group)))
+        yield plain, secure
+
+
+def _identity(settings: Settings) -> Identity | None:
+    """Raises ConfigError."""
+    if not any(_is_secure(where) for where in settings.listen):
+        return None
+    assert settings.tls_certificate is not None
+    assert settings.tls_key is not None
+    return Identity(Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+
+
+def _is_secure(where: Endpoint | Path) -> bool:
+    return isinstance(where, Endpoint) and where.secure
 
 
 @contextlib.contextmanager
@@ -199,17 +230,19 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
     for where in settings.listen:
         if isinstance(where, Endpoint):
-            print(f"API documentation: http://{where}/docs")
-            print(f"Try: curl http://{where}{PREFIX}/target_list")
+            trust = f"--cacert {settings.tls_certificate} " if where.secure else ""
+            print(f"API documentation: {where.url}/docs")
+            print(f"Try: curl {trust}{where.url}{PREFIX}/target_list")
         else:
             print(f"Try: curl --unix-socket {where} http://localhost{PREFIX}/target_list")
     sys.stdout.flush()
 
 
-def _serve_http(core: Threaded, edge: Edge, sockets: list[socket.socket]) -> None:
-    config = uvicorn.Config(
+def _http(core: Threaded, edge: Edge) -> uvicorn.Config:
+    return uvicorn.Config(
         create_app(core, edge),
         http=HttpProtocol,
+        loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
         log_config=None,
@@ -218,9 +251,6 @@ def _serve_http(core: Threaded, edge: Edge, sockets: list[socket.socket]) -> Non
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    # uvicorn raises the signal that ended it again once it has stopped cleanly.
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets)
 
 
 def _finish_undisturbed() -> None:

@@ -10,6 +10,8 @@ class Endpoint:
 
     host: str
     port: int
+    secure: bool = False
+    """Whether TLS is spoken there; never part of the text."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -20,6 +22,10 @@ class Endpoint:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self}"
 
     @classmethod
     def parse(cls, text: str) -> "Endpoint":

@@ -10,10 +10,18 @@ import pytest
 from storlever import config
 from storlever.config import Settings
 from storlever.errors import ConfigError
+from storlever.principal import Role
 from tests.world import STORLEVER
 
 EVERYTHING = Settings(
-    listen=(config._listen("127.0.0.1:7000"), Path("/run/x.sock")),
+    listen=(
+        config._listen("127.0.0.1:7000"),
+        config._listen("https://127.0.0.1:7001"),
+        Path("/run/x.sock"),
+    ),
+    tls_certificate=Path("/etc/x.pem"),
+    tls_key=Path("/etc/x.key"),
+    tls_client_ca=Path("/etc/ca.pem"),
     state_dir=Path("/var/lib/x"),
     tgtd="attach",
     tgt_control_port=12,
@@ -44,27 +52,79 @@ def test_with_nothing_said_everything_is_on_loopback() -> None:
     assert (settings.tgtd, settings.tgt_control_port) == ("auto", 0)
 
 
+ACCESS = Settings(
+    auth_loopback="token",
+    behind_tls_proxy=True,
+    allow_host=("san.example.com", "san"),
+    allow_origin=("https://panel.example.com",),
+    socket_group="storage",
+    socket_role=(("alice", Role.OPERATOR), ("@storage", Role.READER)),
+    client_role=(("ci = 1", Role.ADMIN),),
+    audit_days=30,
+    audit_entries=1000,
+)
+
+
+def test_who_may_is_said_in_the_same_three_ways(tmp_path: Path) -> None:
+    flags = (
+        *("--auth-loopback", "token", "--behind-tls-proxy", "--allow-host", "SAN.example.com"),
+        *("--allow-host", "san", "--allow-origin", "https://panel.example.com"),
+        *("--socket-group", "storage", "--socket-role", "alice=operator"),
+        *("--socket-role", "@storage=reader", "--client-role", "ci = 1=admin"),
+        *("--audit-days", "30", "--audit-entries", "1000"),
+    )
+    toml = """
+        behind_tls_proxy = true
+        auth.loopback = "token"
+        client-role = "ci = 1=admin"
+        [allow]
+        host = ["san.example.com", "san"]
+        origin = "https://panel.example.com"
+        [socket]
+        group = "storage"
+        role = ["alice=operator", "@storage=reader"]
+        [audit]
+        days = 30
+        entries = 1000
+    """
+    assert load(*flags) == load(toml=toml, folder=tmp_path) == ACCESS
+    assert not load("--behind-tls-proxy", "false").behind_tls_proxy
+    environment = load(STORLEVER_BEHIND_TLS_PROXY="true", STORLEVER_SOCKET_ROLE="a=reader b=admin")
+    assert environment.behind_tls_proxy
+    assert environment.socket_role == (("a", Role.READER), ("b", Role.ADMIN))
+
+
 def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
     flags = (
-        *("--listen", "127.0.0.1:7000", "--listen", "unix:/run/x.sock"),
+        *("--listen", "127.0.0.1:7000", "--listen", "https://127.0.0.1:7001"),
+        *("--listen", "unix:/run/x.sock", "--tls-certificate", "/etc/x.pem"),
+        *("--tls-key", "/etc/x.key", "--tls-client-ca", "/etc/ca.pem"),
         *("--state-dir", "/var/lib/x", "--tgtd", "attach", "--tgt-control-port", "12"),
         *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
         *("--log-format", "json"),
     )
     toml = """
-        listen = ["127.0.0.1:7000", "unix:/run/x.sock"]
+        listen = ["127.0.0.1:7000", "https://127.0.0.1:7001", "unix:/run/x.sock"]
         state_dir = "/var/lib/x"
         tgtd = "attach"
         tgt-control-port = 12
         tgt_io_threads = 3
         portal = ["10.0.0.1:3260", "[::1]:3261"]
         log_format = "json"
+        [tls]
+        certificate = "/etc/x.pem"
+        key = "/etc/x.key"
+        client-ca = "/etc/ca.pem"
     """
+    assert EVERYTHING.listen[1] != config._listen("127.0.0.1:7001")
     assert load(*flags) == EVERYTHING
     assert load(toml=toml, folder=tmp_path) == EVERYTHING
     assert (
         load(
-            STORLEVER_LISTEN="127.0.0.1:7000 unix:/run/x.sock",
+            STORLEVER_LISTEN="127.0.0.1:7000 https://127.0.0.1:7001 unix:/run/x.sock",
+            STORLEVER_TLS_CERTIFICATE="/etc/x.pem",
+            STORLEVER_TLS_KEY="/etc/x.key",
+            STORLEVER_TLS_CLIENT_CA="/etc/ca.pem",
             STORLEVER_STATE_DIR="/var/lib/x",
             STORLEVER_TGTD="attach",
             STORLEVER_TGT_CONTROL_PORT="12",
@@ -103,8 +163,31 @@ def test_an_unknown_key_is_an_error_in_the_environment_and_in_the_file(tmp_path:
         load(STORLEVER_portal="127.0.0.1:1")
     with pytest.raises(ConfigError, match=r"unknown setting portals in .*storlever\.toml"):
         load(toml="portals = []", folder=tmp_path)
-    with pytest.raises(ConfigError, match=r"unknown setting tgtd_ in"):
+    with pytest.raises(ConfigError, match=r"unknown setting tgtd_\.portal in"):
         load(toml="[tgtd_]\nportal = 1", folder=tmp_path)
+
+
+def test_a_table_is_the_first_part_of_its_keys_names(tmp_path: Path) -> None:
+    toml = "[tgt]\ncontrol-port = 3\n[tgt.io]\nthreads = 4\n[log]\n"
+    settings = load(toml=toml, folder=tmp_path)
+    assert (settings.tgt_control_port, settings.tgt_io_threads) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "toml", ["tls_key = 'a'\ntls-key = 'b'", "tls_key = 'a'\n[tls]\nkey = 'b'"]
+)
+def test_a_setting_said_twice_in_the_file_is_an_error(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(ConfigError, match=r"tls.key in .*storlever\.toml: is said twice"):
+        load(toml=toml, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [([], "tls_certificate"), (["--tls-certificate", "/x"], "tls_key")],
+)
+def test_https_needs_a_certificate_and_a_key(said: list[str], missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{missing}: is needed .* https://127.0.0.1:1$"):
+        load("--listen", "127.0.0.1:2", "--listen", "https://127.0.0.1:1", *said)
 
 
 def test_fail_points_are_for_the_environment_alone_and_no_setting(tmp_path: Path) -> None:
@@ -137,26 +220,33 @@ def test_an_unknown_flag_is_an_error_and_so_is_a_shortened_one() -> None:
 
 @pytest.mark.parametrize(
     "listen",
-    ["0.0.0.0:6543", "[::]:6543", "192.168.1.15:6543", "[fe80::1]:6543", "example.com:6543"],
+    [
+        "0.0.0.0:6543",
+        "[::]:6543",
+        "192.168.1.15:6543",
+        "[fe80::1]:6543",
+        "example.com:6543",
+    ],
 )
-def test_listening_beyond_loopback_is_refused_because_authentication_comes_first(
-    tmp_path: Path, listen: str
-) -> None:
-    refused = pytest.raises(ConfigError, match="authentication comes first")
+def test_listening_beyond_loopback_is_refused_without_tls(tmp_path: Path, listen: str) -> None:
+    refused = pytest.raises(ConfigError, match="needs TLS")
     with refused:
         load("--listen", listen)
     with refused:
         load(STORLEVER_LISTEN=listen)
     with refused:
         load(toml=f"listen = '{listen}'", folder=tmp_path)
+    for said in ("--behind-tls-proxy", "--insecure-no-tls"):
+        assert load("--listen", listen, said).exposed
+    files = ("--tls-certificate", "/c", "--tls-key", "/k")
+    assert load("--listen", f"https://{listen}", *files).exposed
 
 
 def test_the_program_says_so_and_ends_with_status_2(tmp_path: Path) -> None:
     state = tmp_path / "state"
     done = run("--listen", "0.0.0.0:6543", "--state-dir", str(state))
     assert done.returncode == 2
-    assert done.stderr.startswith("storlever: --listen: only loopback addresses")
-    assert "authentication comes first" in done.stderr
+    assert done.stderr.startswith("storlever: listen 0.0.0.0:6543: is not a loopback address")
     assert not state.exists()
 
 
@@ -172,11 +262,23 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("listen", "127.0.0.1:0", "port"),
         ("listen", "127.0.0.1:65536", "port"),
         ("listen", "::1:80", "brackets"),
+        ("listen", "http://127.0.0.1:80", "HOST:PORT"),
+        ("listen", "https://127.0.0.1:80/", "port"),
+        ("listen", "https://", "HOST:PORT"),
         ("listen", "unix:relative", "absolute path"),
         ("portal", "example.com:3260", "numeric address"),
         ("portal", "127.0.0.1:x", "port"),
         ("portal", "127.0.0.1,portal=0.0.0.0:3260", "numeric address"),
         ("tgtd", "maybe", "auto or own or attach"),
+        ("auth_loopback", "closed", "open or token"),
+        ("behind_tls_proxy", "yes", "true or false"),
+        ("allow_host", "san:80", "without a port"),
+        ("allow_origin", "panel", "without a path"),
+        ("allow_origin", "https://panel/x", "without a path"),
+        ("socket_role", "alice", "NAME=ROLE"),
+        ("socket_role", "=admin", "NAME=ROLE"),
+        ("client_role", "x=root", "reader, operator, admin"),
+        ("audit_days", "0", "1 to 36500"),
         ("tgt_control_port", "-1", "0 to 32767"),
         ("tgt_control_port", "32768", "0 to 32767"),
         ("tgt_io_threads", "0", "1 to 128"),

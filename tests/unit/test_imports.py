@@ -45,6 +45,7 @@ MAY = {
     "schema": "errors",
     "store": "audit errors failpoint inventory journal model principal schema token",
     "notes": "errors model",
+    "certificate": "",
     "endpoint": "",
     "config": "endpoint errors failpoint principal",
     "logs": "",
@@ -82,6 +83,7 @@ IMPURE = {
 WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
 FOR_WEB = {
     "audit",
+    "certificate",
     "errors",
     "failpoint",
     "inventory",
@@ -95,9 +97,10 @@ FOR_CLI = {"__init__", "audit", "config", "errors", "home", "principal", "token"
 FOR_COMMANDS = {
     "cli.serve": {"daemon"},
     "cli.stopped": {"inventory", "journal", "notes", "store"},
+    "cli.cert": {"certificate"},
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
-WRITERS = {"schema", "store", "notes", "home", "listener", "failpoint", "tgtd.process"}
+WRITERS = {"schema", "store", "notes", "home", "listener", "failpoint", "tgtd.process", "cli.cert"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {
     "SqliteStore",

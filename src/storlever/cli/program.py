@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": "run the service",
     "token": "make, list and revoke tokens",
     "audit": "show what was asked for, by whom, and what came of it; or verify that",
+    "cert": "make a certificate",
 }
 """Each is a module beside this one, which is imported when it is asked for: `add` gives a parser
 its arguments, `run` does it."""

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from storlever.web.gate import marks
 from storlever.web.peer import Peer
 from storlever.web.problem import CODES, problem
+from storlever.web.tls import common_name
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +26,16 @@ PATIENCE = 10.0
 """Seconds in which a connection must bring a whole request, from its first byte to its last; and
 in which it must take an answer, or the part of it that is waiting to be sent."""
 MOST_CONNECTIONS = 1000
-"""At once; further ones are closed. Idle ones are closed after PATIENCE."""
+"""At once. Where more come, those go that we have waited for longest; none is waited for longer
+than PATIENCE anyway."""
 CHUNK = 16 << 10
 """Bytes read at a time; about as many of a body wait for whoever reads it. There may be many
 connections, and by default asyncio and uvicorn grant each of them 20 times as much."""
+UNSENT = 64 << 10
+"""Bytes of an answer that wait in a TLS connection before its writer must; asyncio's default for
+one in the clear."""
+PARTING = 1.0
+"""Seconds that a TLS client which has its answer may take to say goodbye when the service stops."""
 
 
 class HttpProtocol(H11Protocol):
@@ -37,15 +44,34 @@ class HttpProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _answered = False
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._accepted = self.loop.time()
+
     def connection_made(self, transport: Any) -> None:
+        """With TLS, once the handshake is through; its time counts, too."""
         transport.max_size = CHUNK
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
-            return
+        self._make_room()
         if (end := transport.get_extra_info("socket")).family == socket.AF_UNIX:
             self.app_state = {**self.app_state, "peer": Peer.of(end)}
-        self._watch()
+        if self.scheme == "https":
+            transport.set_read_buffer_limits(CHUNK)
+            transport.set_write_buffer_limits(UNSENT)
+            name = common_name(transport.get_extra_info("peercert"))
+            if name is not None:
+                self.app_state = {**self.app_state, "client_certificate": name}
+        self._deadline = self.loop.call_at(self._accepted + PATIENCE, transport.abort)
+
+    def _make_room(self) -> None:
+        """Let go of who has kept us waiting longest."""
+        if len(self.connections) > MOST_CONNECTIONS:
+            waited_for = (
+                each
+                for each in self.connections
+                if isinstance(each, HttpProtocol) and not each._our_turn()
+            )
+            min(waited_for, key=lambda each: each._accepted, default=self).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._answered:
@@ -74,6 +100,12 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            self.loop.call_later(PARTING, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Called where h11's error is caught, which knows the status: 431 for too long a header."""
