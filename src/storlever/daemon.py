@@ -20,11 +20,12 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from storlever import failpoint, logs
+from storlever import failpoint, keyfile, logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, StateUnusable, Unavailable
+from storlever.keyfile import KeyFile
 from storlever.loop import Loop
 from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
@@ -64,13 +65,14 @@ def serve(settings: Settings) -> None:
         stack.enter_context(_alone(settings.state_dir))
         notes = FileNotes(runtime)
         stack.callback(notes.close)
-        store = SqliteStore(settings.state_dir / STATE_FILE, notes)
+        keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
+        store = SqliteStore(settings.state_dir / STATE_FILE, keys, notes)
         stack.callback(store.close)
         sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.RLock()
-        machine = Machine(settings.state_dir)
+        machine = Machine(settings.state_dir, keys.path)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
@@ -88,7 +90,7 @@ def serve(settings: Settings) -> None:
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
         core = Threaded(service)
         stack.callback(core.close)
-        _announce(settings, daemon)
+        _announce(settings, daemon, keys.path)
         stack.callback(_finish_undisturbed)
         _serve_http(core, sockets)
 
@@ -155,10 +157,11 @@ def _daemon(settings: Settings, transport: SocketTransport, runtime: Path) -> Da
     return owned
 
 
-def _announce(settings: Settings, daemon: Daemon) -> None:
+def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     mode = "own" if isinstance(daemon, OwnedTgtd) else "attached"
     portals = f", iSCSI on {', '.join(map(str, settings.portal))}" if mode == "own" else ""
     print(f"StorLever keeps its state in {settings.state_dir}")
+    print(f"The key to the secrets in it: {key_file}")
     print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
     for where in settings.listen:
         if isinstance(where, Endpoint):

@@ -18,6 +18,7 @@ from storlever.model import Account, LogicalUnit
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
 from tests.initiator import Initiator
+from tests.keys import keys_in
 from tests.sql import execute
 from tests.system.furnished import (
     OFF,
@@ -53,7 +54,9 @@ Files = Mapping[str, bytes]
 
 def written(place: Path, *, killed: bool) -> tuple[Files, Inventory]:
     """The files of a small state, after a kill or a clean end, and what stands in them."""
-    with closing(FileNotes(place)) as notes, closing(SqliteStore(place / DB, notes)) as store:
+    with ExitStack() as stack:
+        notes = stack.enter_context(closing(FileNotes(place)))
+        store = stack.enter_context(closing(SqliteStore(place / DB, keys_in(place), notes)))
         inventory = store.load()
         for wish in WISHES:
             edit = wish(inventory)
@@ -108,7 +111,8 @@ class Patient:
     def _loaded(self) -> Inventory:
         with ExitStack() as stack:
             notes = stack.enter_context(closing(FileNotes(self._place)))
-            store = stack.enter_context(closing(SqliteStore(self._place / DB, notes)))
+            store = SqliteStore(self._place / DB, keys_in(self._place), notes)
+            stack.enter_context(closing(store))
             return store.load()
 
     def flip(self, name: str, at: int, mask: int) -> None:

@@ -36,8 +36,10 @@ MAY = {
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
     "service": "errors failpoint group inventory model names reconciler shelf",
-    "schema": "errors",
-    "store": "errors failpoint inventory model schema",
+    "seal": "",
+    "keyfile": "errors seal",
+    "schema": "errors seal",
+    "store": "errors failpoint inventory model schema seal",
     "notes": "errors model",
     "endpoint": "",
     "config": "endpoint errors failpoint",
@@ -73,10 +75,11 @@ WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
 FOR_WEB = {"errors", "failpoint", "inventory", "model", "names", "service"}
 FOR_CLI = {"__init__", "config", "daemon", "errors"}
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
-WRITERS = {"schema", "store", "notes", "daemon", "failpoint", "tgtd.process"}
+WRITERS = {"schema", "store", "keyfile", "notes", "daemon", "failpoint", "tgtd.process"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {
     "SqliteStore",
+    "KeyFile",
     "FileNotes",
     "TgtdBackend",
     "SocketTransport",

@@ -22,6 +22,7 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account, Pending
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
+from tests.keys import keys_in
 from tests.torture.machine.faults import Faults
 
 FRAME = 24 + 4096
@@ -61,7 +62,7 @@ class Folder:
         """Raises StateUnusable."""
         with ExitStack() as stack:
             self.notes = stack.enter_context(closing(FileNotes(self.path)))
-            store = SqliteStore(self.path / "state.db", self.notes)
+            store = SqliteStore(self.path / "state.db", keys_in(self.path), self.notes)
             self.store = stack.enter_context(closing(store))
             assert self.store.load() == self.known
             assert (self.path / "state.db-wal").exists(), "it goes on without a log"
@@ -93,7 +94,8 @@ class Folder:
         """Whether what is there is what must be, rather than what may be."""
         with closing(FileNotes(self.path)) as notes:
             pending = notes.pending()
-            with closing(SqliteStore(self.path / "state.db", notes)) as store:
+            keys = keys_in(self.path)
+            with closing(SqliteStore(self.path / "state.db", keys, notes)) as store:
                 there = store.load()
         if there == self.known:
             return True
