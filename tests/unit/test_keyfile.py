@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from storlever import keyfile
 from storlever.errors import ConfigError, StateUnusable
 from storlever.keyfile import KeyFile
+from tests.world import folder
 
 NOBODY = 65534
 
@@ -122,24 +124,26 @@ def test_a_key_that_its_owner_alone_may_read_is_taken(file: Path, mode: int) -> 
 
 def as_nobody(file: Path) -> None:
     """Raises what reading does, for a service that is not root's."""
+    os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
         assert KeyFile(file).read()
     finally:
         os.seteuid(0)
+        os.setegid(0)
 
 
 @pytest.fixture
-def handed(tmp_path: Path, file: Path) -> Path:
+def handed() -> Iterator[Path]:
     """A key of root's in a folder that a service of nobody's may look into."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    KeyFile(file).first()
-    os.chown(file, 0, NOBODY)
-    return file
+    with folder() as place:
+        place.chmod(0o711)
+        file = place / "secret.key"
+        KeyFile(file).first()
+        os.chown(file, 0, NOBODY)
+        yield file
 
 
 def test_a_credential_of_root_s_may_be_read_by_the_service_s_group(handed: Path) -> None:
@@ -162,15 +166,15 @@ def test_a_key_of_another_user_s_is_refused(handed: Path) -> None:
 
 
 def test_a_key_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StateUnusable, match="gone/secret.key cannot be made: No such file"):
+    with pytest.raises(StateUnusable, match=r"gone/secret\.key cannot be made: No such file"):
         KeyFile(tmp_path / "gone" / "secret.key").first()
 
 
 def test_the_default_is_the_credential_where_systemd_hands_one_over(tmp_path: Path) -> None:
-    state, folder = tmp_path / "state", tmp_path / "credentials"
-    folder.mkdir()
-    told = {"CREDENTIALS_DIRECTORY": str(folder)}
+    state, credentials = tmp_path / "state", tmp_path / "credentials"
+    credentials.mkdir()
+    told = {"CREDENTIALS_DIRECTORY": str(credentials)}
     assert keyfile.default(state, {}) == state / "secret.key"
     assert keyfile.default(state, told) == state / "secret.key"
-    (folder / "storlever.key").touch()
-    assert keyfile.default(state, told) == folder / "storlever.key"
+    (credentials / "storlever.key").touch()
+    assert keyfile.default(state, told) == credentials / "storlever.key"
