@@ -15,6 +15,7 @@ from tests.world import STORLEVER
 EVERYTHING = Settings(
     listen=(config._listen("127.0.0.1:7000"), Path("/run/x.sock")),
     state_dir=Path("/var/lib/x"),
+    key_file=Path("/etc/x.key"),
     tgtd="attach",
     tgt_control_port=12,
     tgt_io_threads=3,
@@ -42,18 +43,29 @@ def test_with_nothing_said_everything_is_on_loopback() -> None:
     assert list(map(str, settings.listen)) == ["127.0.0.1:6543"]
     assert list(map(str, settings.portal)) == ["127.0.0.1:3260"]
     assert (settings.tgtd, settings.tgt_control_port) == ("auto", 0)
+    assert settings.key_file is None
 
 
 def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
     flags = (
         *("--listen", "127.0.0.1:7000", "--listen", "unix:/run/x.sock"),
-        *("--state-dir", "/var/lib/x", "--tgtd", "attach", "--tgt-control-port", "12"),
+        *(
+            "--state-dir",
+            "/var/lib/x",
+            "--key-file",
+            "/etc/x.key",
+            "--tgtd",
+            "attach",
+            "--tgt-control-port",
+            "12",
+        ),
         *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
         *("--log-format", "json"),
     )
     toml = """
         listen = ["127.0.0.1:7000", "unix:/run/x.sock"]
         state_dir = "/var/lib/x"
+        key_file = "/etc/x.key"
         tgtd = "attach"
         tgt-control-port = 12
         tgt_io_threads = 3
@@ -66,6 +78,7 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
         load(
             STORLEVER_LISTEN="127.0.0.1:7000 unix:/run/x.sock",
             STORLEVER_STATE_DIR="/var/lib/x",
+            STORLEVER_KEY_FILE="/etc/x.key",
             STORLEVER_TGTD="attach",
             STORLEVER_TGT_CONTROL_PORT="12",
             STORLEVER_TGT_IO_THREADS="3",
@@ -183,6 +196,7 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("tgt_io_threads", "many", "1 to 128"),
         ("log_format", "xml", "text or json"),
         ("state_dir", "", "empty"),
+        ("key_file", "", "empty"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_setting(
