@@ -1,6 +1,7 @@
 """The key file: made once, for its owner alone, and never taken for another one."""
 
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_it_is_for_its_owner_alone_whatever_the_umask(file: Path, umask: int) ->
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 & ~umask
+
+
+def test_it_is_so_from_its_first_moment_and_has_its_name_once_it_is_whole(file: Path) -> None:
+    """With no byte written yet, as the file may not grow."""
+    draft, before = file.with_name("secret.key.new"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    umask = os.umask(0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(StateUnusable, match="cannot be made: File too large"):
+            KeyFile(file).first()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        os.umask(umask)
+    assert list(file.parent.iterdir()) == [draft]
+    assert draft.read_bytes() == b""
+    assert stat.S_IMODE(draft.stat().st_mode) == 0o600
 
 
 def test_a_draft_of_an_earlier_start_is_no_obstacle(file: Path) -> None:
