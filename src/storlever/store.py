@@ -220,7 +220,7 @@ class SqliteStore:
         return seal
 
     def _bring_up_to_date(self) -> None:
-        """Of damage that only the next `load` would notice, nothing would be left to see."""
+        """Looks for damage first, of which a file that is written anew would show nothing."""
         if schema.version_of(self._connection) < schema.SEALED:
             self._require_whole_pages()
         schema.migrate(self._connection, self._seal)
@@ -233,15 +233,15 @@ class SqliteStore:
         return replace(account, secret=self._seal.seal(account.secret, where))
 
     def _opened(self, name: str, document: dict[str, Any]) -> Account:
-        account = Account(**document)
-        where = schema.place("account", name)
+        """Of the row's name, whatever the document says: its secret is bound to the row."""
         try:
-            return replace(account, secret=self._seal.open(account.secret, where))
+            secret = self._seal.open(str(document["secret"]), schema.place("account", name))
         except Unsealable as error:
             raise StateUnusable(
                 f"the state file {self._path} is damaged: the secret of account {name!r} "
                 f"cannot be opened: {error}"
             ) from None
+        return Account(name, secret)
 
     def _require_whole_pages(self) -> None:
         verdict = self._connection.execute("PRAGMA quick_check").fetchone()[0]

@@ -141,6 +141,10 @@ def _rewrite(path: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> 
         connection.commit()
 
 
+def _no_text(path: Path) -> None:
+    _rewrite(path, lambda _: {"alice": '{"name": "alice", "secret": 1}'})
+
+
 def _another_mark(path: Path) -> None:
     execute(path, "UPDATE setting SET document = '\"0123\"' WHERE name = 'key'")
 
@@ -159,6 +163,7 @@ DAMAGES: dict[str, Damage] = {
     "rows swapped": (_swapped_secrets, "the secret of account '(alice|dora)' cannot be opened"),
     "secrets swapped": (_swapped_texts, "the secret of account '(alice|dora)' cannot be opened"),
     "a plain secret": (_plain, "the secret of account 'alice' cannot be opened"),
+    "no text": (_no_text, "the secret of account 'alice' cannot be opened"),
     "a mark of another key": (_another_mark, "setting 'key' is not as written"),
     "no mark": (
         lambda path: execute(path, "DELETE FROM setting WHERE name = 'key'"),
@@ -177,6 +182,21 @@ def test_what_cannot_be_opened_is_refused_and_left_as_it_is(path: Path, damage: 
         loaded(path)
     assert MARK.decode() not in str(caught.value)
     assert read(path.parent) == before
+
+
+def test_a_secret_is_that_of_the_row_s_name_and_not_of_another_that_its_document_says(
+    path: Path,
+) -> None:
+    inventory = written(path)
+
+    def renamed(rows: dict[str, str]) -> dict[str, str]:
+        return {
+            "alice": rows["alice"].replace("alice", "dora"),
+            "dora": rows["dora"].replace("dora", "alice"),
+        }
+
+    _rewrite(path, renamed)
+    assert loaded(path) == inventory
 
 
 def test_with_its_key_put_back_everything_is_there(path: Path) -> None:
