@@ -228,19 +228,33 @@ def _upwards(path: str) -> Iterator[str]:
 
 
 def _inodes(folder: str) -> Iterator[int]:
-    """Of everything in the folder, at any depth. Raises nothing for what goes meanwhile."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    """Of everything in the folder, at any depth. Raises nothing for a file, nor for what goes
+    meanwhile."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             yield entry.inode()
             if entry.is_dir(follow_symlinks=False):
                 yield from _inodes(entry.path)
 
 
-class Machine:
-    """This machine, for the service; `private` is the folder that nobody may be handed."""
+def _is_within(path: str, private: str) -> bool:
+    try:
+        found, home = os.stat(path), os.stat(private)  # noqa: PTH116  in every replay
+    except OSError:
+        pass
+    else:
+        if found.st_dev == home.st_dev:
+            return found.st_ino in (home.st_ino, *_inodes(private))
+    real = os.path.realpath(path)  # Path.resolve() dies of loops
+    return f"{real}/".startswith(f"{private}/")
 
-    def __init__(self, private: Path) -> None:
-        self._private = str(private.resolve())
+
+class Machine:
+    """This machine, for the service; `private` are folders and files that nobody may be handed."""
+
+    def __init__(self, *private: Path) -> None:
+        places = {each.resolve() for each in private}
+        self._private = tuple(str(each) for each in places if places.isdisjoint(each.parents))
 
     def identity(self, path: str) -> str | None:
         return identity_of(path)
@@ -280,15 +294,7 @@ class Machine:
 
     def _is_private(self, path: str) -> bool:
         """By whatever name; opening and closing the state file would free SQLite's lock on it."""
-        try:
-            found, home = os.stat(path), os.stat(self._private)  # noqa: PTH116  in every replay
-        except OSError:
-            pass
-        else:
-            if found.st_dev == home.st_dev:
-                return found.st_ino in (home.st_ino, *_inodes(self._private))
-        real = os.path.realpath(path)  # Path.resolve() dies of loops
-        return f"{real}/".startswith(f"{self._private}/")
+        return any(_is_within(path, each) for each in self._private)
 
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable, also for a path that is not there."""

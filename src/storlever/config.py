@@ -75,7 +75,7 @@ def _portal(text: str) -> Endpoint:
         raise ValueError("the host must be a numeric address") from None
 
 
-def _folder(text: str) -> Path:
+def _path(text: str) -> Path:
     if not text:
         raise ValueError("must not be empty")
     return Path(text).absolute()
@@ -101,10 +101,12 @@ def _word(*words: str) -> Callable[[str], str]:
 
 
 def _setting(
-    parse: Callable[[str], Any], default: str | tuple[str, ...], metavar: str, text: str
+    parse: Callable[[str], Any], default: str | tuple[str, ...] | None, metavar: str, text: str
 ) -> Any:
     many = isinstance(default, tuple)
-    value = tuple(map(parse, default)) if isinstance(default, tuple) else parse(default)
+    value: Any = None
+    if default is not None:
+        value = tuple(map(parse, default)) if isinstance(default, tuple) else parse(default)
     return field(
         default=value, metadata={"parse": parse, "many": many, "metavar": metavar, "help": text}
     )
@@ -122,7 +124,11 @@ class Settings:
     tls_client_ca: Path | None = _setting(
         _file, "", "FILE", "who signs the certificates that clients may show; PEM"
     )
-    state_dir: Path = _setting(_folder, "/var/lib/storlever", "DIR", "where the state is kept")
+    state_dir: Path = _setting(_path, "/var/lib/storlever", "DIR", "where the state is kept")
+    key_file: Path | None = _setting(
+        _path, None, "FILE", "the key to the secrets in the state; made on the first start"
+    )
+    """None: as `keyfile.default` says."""
     tgtd: str = _setting(
         _word("auto", "own", "attach"),
         "auto",

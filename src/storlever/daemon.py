@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from storlever import failpoint, logs
+from storlever import failpoint, keyfile, logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
@@ -29,6 +29,7 @@ from storlever.errors import ConfigError, Unavailable
 from storlever.home import Home
 from storlever.journal import Keep
 from storlever.keeper import Keeper
+from storlever.keyfile import KeyFile
 from storlever.listener import listening
 from storlever.loop import Loop
 from storlever.notes import FileNotes
@@ -77,14 +78,15 @@ def serve(settings: Settings) -> None:
         stack.enter_context(home.alone())
         notes = FileNotes(home.runtime)
         stack.callback(notes.close)
+        keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
         keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
-        store = SqliteStore(home.state_file, notes, keep=keep)
+        store = SqliteStore(home.state_file, keys, notes, keep=keep)
         stack.callback(store.close)
         plain, secure = stack.enter_context(_listening(settings, home))
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
-        machine = Machine(settings.state_dir)
+        machine = Machine(settings.state_dir, keys.path)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
         _require_tokens(settings, service)
@@ -104,7 +106,7 @@ def serve(settings: Settings) -> None:
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
         core = Threaded(service)
         stack.callback(core.close)
-        _announce(settings, daemon)
+        _announce(settings, daemon, keys.path)
         stack.callback(_finish_undisturbed)
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
@@ -223,10 +225,11 @@ def _daemon(settings: Settings, transport: SocketTransport, runtime: Path) -> Da
     return owned
 
 
-def _announce(settings: Settings, daemon: Daemon) -> None:
+def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     mode = "own" if isinstance(daemon, OwnedTgtd) else "attached"
     portals = f", iSCSI on {', '.join(map(str, settings.portal))}" if mode == "own" else ""
     print(f"StorLever keeps its state in {settings.state_dir}")
+    print(f"The key to the secrets in it: {key_file}")
     print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
     for where in settings.listen:
         if isinstance(where, Endpoint):

@@ -13,7 +13,8 @@
     │   └── Untrusted      its answer is forged by an initiator's name
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
     │                  it is not known whether it is: state-doubtful
-    ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use
+    ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use, or the
+    │                  key to it does not fit
     └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
 
 No status codes and no tgtd numbers here: `web` and `tgtd` translate at their edges.

@@ -1,22 +1,34 @@
 """The state file as SQLite sees it: how it is made, set up, and brought to the newest schema.
 
 It has four tables of documents, each with a digest, and the audit. What a document says is the
-store's affair, what an entry of the audit says that of `journal`.
+store's affair, but for the old ones that a migration rewrites; what an entry of the audit says is
+that of `journal`.
 """
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from storlever.errors import StateUnusable
+from storlever.seal import Seal
 
 APPLICATION_ID = 0x53746C76  # "Stlv"
-PRAGMAS = {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+PRAGMAS = {
+    "locking_mode": "exclusive",
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "secure_delete": 1,  # what is removed is written over
+}
 TABLES = ("target", "account", "setting", "token")
 REVISION = "revision"
 """The name of the setting that counts commits."""
+KEY_MARK = "key"
+"""The name of the setting that tells which key the secrets are sealed with."""
+RESIDUE = "residue"
+"""The name of the setting that is there as long as plain secrets may be left between the rows."""
 
 
 class Statements:
@@ -36,7 +48,12 @@ def digest(name: str, text: str) -> str:
     return hashlib.blake2b(f"{name}\0{text}".encode(), digest_size=16).hexdigest()
 
 
-def _first_schema(connection: sqlite3.Connection) -> None:
+def place(table: str, name: str) -> str:
+    """What a secret in this row is bound to."""
+    return f"{table}\0{name}"
+
+
+def _first_schema(connection: sqlite3.Connection, _: Seal) -> None:
     for table in ("target", "account", "setting"):
         connection.execute(
             f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
@@ -44,16 +61,40 @@ def _first_schema(connection: sqlite3.Connection) -> None:
         )
 
 
-def _numbered_commits(connection: sqlite3.Connection) -> None:
-    row = (REVISION, "0", digest(REVISION, "0"))
+def _numbered_commits(connection: sqlite3.Connection, _: Seal) -> None:
+    _insert_setting(connection, REVISION, 0)
+
+
+def _sealed_secrets(connection: sqlite3.Connection, seal: Seal) -> None:
+    """Raises StateUnusable, ValueError or KeyError for what is damaged: its new digest would
+    hide that."""
+    _insert_setting(connection, KEY_MARK, seal.mark)
+    if version_of(connection):  # one that was just made has none
+        _insert_setting(connection, RESIDUE, True)
+    for name, text, found in connection.execute(SQL["account"].select).fetchall():
+        if found != digest(name, text):
+            raise StateUnusable(f"the state file is damaged: account {name!r} is not as written")
+        document = json.loads(text)
+        document["secret"] = seal.seal(document["secret"], place("account", name))
+        sealed = json.dumps(document)
+        connection.execute(SQL["account"].replace, (name, sealed, digest(name, sealed)))
+
+
+def _insert_setting(connection: sqlite3.Connection, name: str, value: object) -> None:
+    text = json.dumps(value)
+    row = (name, text, digest(name, text))
     connection.execute("INSERT INTO setting VALUES (?, ?, ?)", row)
 
 
-def _tokens_and_audit(connection: sqlite3.Connection) -> None:
+def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
     connection.execute(
         "CREATE TABLE token (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
         "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
     )
+    create_audit(connection)
+
+
+def create_audit(connection: sqlite3.Connection) -> None:
     connection.execute(
         "CREATE TABLE audit (number INTEGER PRIMARY KEY, time TEXT NOT NULL, who TEXT NOT NULL, "
         "target TEXT NOT NULL, document TEXT NOT NULL, hash TEXT NOT NULL) STRICT"
@@ -62,14 +103,19 @@ def _tokens_and_audit(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+Migration = Callable[[sqlite3.Connection, Seal], None]
+MIGRATIONS: tuple[Migration, ...] = (
     _first_schema,
     _numbered_commits,
+    _sealed_secrets,
     _tokens_and_audit,
 )
-"""Number n brings a file from schema n to n + 1. Old ones are never edited."""
+"""Number n brings a file from schema n to n + 1, in one transaction with the others. Old ones are
+never edited."""
 NUMBERED = 2
 """The first schema that has a revision."""
+SEALED = 3
+"""The first schema whose secrets are sealed."""
 
 
 def create(path: Path) -> None:
@@ -123,11 +169,26 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, seal: Seal) -> None:
     version = version_of(connection)
     connection.execute("BEGIN IMMEDIATE")
     for migration in MIGRATIONS[version:]:
-        migration(connection)
+        migration(connection, seal)
     if version != len(MIGRATIONS):
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.execute("COMMIT")
+
+
+def has_residue(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute(SQL["setting"].select_one, (RESIDUE,)).fetchall())
+
+
+def purge(connection: sqlite3.Connection) -> None:
+    """Leave nothing in the file and its log but the rows. Where it ends halfway, residue stays
+    noted, and the next start does it again."""
+    connection.execute("PRAGMA temp_store = memory")  # not into a file elsewhere
+    connection.execute("VACUUM")
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StateUnusable("the state file's log cannot be emptied: it is in use")
+    connection.execute(SQL["setting"].delete, (RESIDUE,))

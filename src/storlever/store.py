@@ -4,7 +4,8 @@ WAL with synchronous=FULL makes a commit one fsync; Python's default journal los
 cuts on xfs. One connection for life, because SQLite before 3.51.3 can lose commits when two
 checkpoint. A row a target and a row an account, each with a digest, so that a write costs the
 same whatever else there is and a flipped bit is noticed. Commits are numbered, so that it is
-noticed as well when SQLite takes damage in its log for the log's end.
+noticed as well when SQLite takes damage in its log for the log's end. Secrets are sealed, each to
+its row (docs/decisions/0018).
 """
 
 import json
@@ -12,14 +13,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
 from storlever.audit import Entry, Json, Link, Search
-from storlever.errors import StateFailed, StateUnusable, StorLeverError
+from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, Journal, Keep
 from storlever.model import (
@@ -33,7 +34,8 @@ from storlever.model import (
     Target,
 )
 from storlever.principal import Role
-from storlever.schema import REVISION, SQL
+from storlever.schema import KEY_MARK, REVISION, SQL
+from storlever.seal import Seal, Unsealable
 from storlever.token import Token
 
 _DISCOVERY = "discovery"
@@ -72,13 +74,27 @@ class Witness(Protocol):
         """Any file may come next. Never raises."""
 
 
+class Keys(Protocol):
+    """Keeps the key that secrets are sealed with. Raises StateUnusable and ConfigError."""
+
+    path: Path
+
+    def read(self) -> Seal | None:
+        """None where there is none."""
+
+    def first(self) -> Seal:
+        """The one there is, or a new one; on stable storage."""
+
+
 class SqliteStore:
     """The file at `path`, made when it is not there. Raises StateUnusable, also where the file
-    lacks commits that `witness` knows of; then it is left as it is."""
+    lacks commits that `witness` knows of, and where `keys` has not the key to its secrets; then it
+    is left as it is."""
 
     def __init__(
         self,
         path: Path,
+        keys: Keys,
         witness: Witness | None = None,
         *,
         keep: Keep | None = None,
@@ -101,7 +117,8 @@ class SqliteStore:
                 schema.configure(self._connection)
                 self._revision = self._found_revision()
                 self._require_nothing_lost()
-                schema.migrate(self._connection)
+                self._seal = self._unlocked(keys)
+                self._bring_up_to_date()
                 self._journal = Journal(self._connection, keep or Keep())
                 self._anchor = self._found_anchor()
                 self._link = self._journal.last(self._anchor)
@@ -112,14 +129,12 @@ class SqliteStore:
     def load(self) -> Inventory:
         """Everything. Raises StateUnusable when any of it cannot be trusted."""
         with self._reading():
-            verdict = self._connection.execute("PRAGMA quick_check").fetchone()[0]
-            if verdict != "ok":
-                raise StateUnusable(f"the state file {self._path} is damaged: {verdict}")
-            targets = [_target(document) for document in self._documents("target")]
-            accounts = [Account(**document) for document in self._documents("account")]
+            self._require_whole_pages()
+            targets = [_target(document) for _, document in self._rows("target")]
+            accounts = [self._opened(*row) for row in self._rows("account")]
             settings = dict(self._rows("setting"))
             discovery = DiscoveryAuth(**settings.get(_DISCOVERY, {}))
-            tokens = [_token(document) for document in self._documents("token")]
+            tokens = [_token(document) for _, document in self._rows("token")]
             inventory = Inventory.of(targets, accounts, discovery, tokens)
         self._sound = True
         return inventory
@@ -135,7 +150,7 @@ class SqliteStore:
                 for name, target in edit.targets.items():
                     self._write("target", name, target)
                 for name, account in edit.accounts.items():
-                    self._write("account", name, account)
+                    self._write("account", name, account and self._sealed(account))
                 for name, token in edit.tokens.items():
                     self._write("token", name, token)
                 if edit.discovery is not None:
@@ -233,6 +248,56 @@ class SqliteStore:
         row = self._connection.execute(SQL["setting"].select_one, (ANCHOR,)).fetchone()
         return Link(**self._checked("setting", *row)) if row else Link()
 
+    def _unlocked(self, keys: Keys) -> Seal:
+        """With the key that its secrets are sealed with; any where none can be sealed yet."""
+        if schema.version_of(self._connection) < schema.SEALED:
+            return keys.first()
+        row = self._connection.execute(SQL["setting"].select_one, (KEY_MARK,)).fetchone()
+        if row is None:
+            raise StateUnusable(f"the state file {self._path} is damaged: it names no key")
+        wanted = self._checked("setting", *row)
+        seal = keys.read()
+        if seal is None:
+            raise StateUnusable(
+                f"the key file {keys.path} is not there, and the state file {self._path} was "
+                f"sealed with key {wanted}. Put it back"
+            )
+        if seal.mark != wanted:
+            raise StateUnusable(
+                f"the key file {keys.path} is not the one that the state file {self._path} was "
+                f"sealed with: it holds key {seal.mark}, and key {wanted} is needed"
+            )
+        return seal
+
+    def _bring_up_to_date(self) -> None:
+        """Looks for damage first, of which a file that is written anew would show nothing."""
+        if schema.version_of(self._connection) < schema.SEALED:
+            self._require_whole_pages()
+        schema.migrate(self._connection, self._seal)
+        if schema.has_residue(self._connection):
+            self._require_whole_pages()
+            schema.purge(self._connection)
+
+    def _sealed(self, account: Account) -> Account:
+        where = schema.place("account", account.name)
+        return replace(account, secret=self._seal.seal(account.secret, where))
+
+    def _opened(self, name: str, document: dict[str, Any]) -> Account:
+        """Of the row's name, whatever the document says: its secret is bound to the row."""
+        try:
+            secret = self._seal.open(str(document["secret"]), schema.place("account", name))
+        except Unsealable as error:
+            raise StateUnusable(
+                f"the state file {self._path} is damaged: the secret of account {name!r} "
+                f"cannot be opened: {error}"
+            ) from None
+        return Account(name, secret)
+
+    def _require_whole_pages(self) -> None:
+        verdict = self._connection.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise StateUnusable(f"the state file {self._path} is damaged: {verdict}")
+
     def _require_new(self) -> None:
         """Where there is no file, there never was one, as far as can be known."""
         if self._log.exists():
@@ -261,9 +326,6 @@ class SqliteStore:
             f"{self._witness.committed_file}"
         )
 
-    def _documents(self, table: str) -> Iterator[Any]:
-        return (document for _, document in self._rows(table))
-
     def _rows(self, table: str) -> Iterator[tuple[str, Any]]:
         for name, text, digest in self._connection.execute(SQL[table].select):
             yield name, self._checked(table, name, text, digest)
@@ -279,7 +341,7 @@ class SqliteStore:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except StateUnusable:
+        except (StateUnusable, ConfigError):
             raise
         except sqlite3.OperationalError as error:
             if _number(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -312,7 +374,7 @@ class MemoryStore:
     def __init__(self, inventory: Inventory | None = None) -> None:
         self._inventory = inventory or Inventory()
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        schema.migrate(connection)
+        schema.create_audit(connection)
         self._journal = Journal(connection, Keep())
         self._link = Link()
 

@@ -20,6 +20,7 @@ from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Reply, Request
+from tests.keys import keys_in
 from tests.world import Tgtd
 
 
@@ -59,7 +60,7 @@ class Core:
         transport = SocketTransport(tgtd.socket_path, timeout=30)
         machine = Machine(state)
         self.recorder = Recorder(transport)
-        self.store = SqliteStore(state / "state.db")
+        self.store = SqliteStore(state / "state.db", keys_in(state))
         self.store.commit(edit)
         backend = TgtdBackend(self.recorder, AttachedTgtd(transport), machine)
         self.reconciler = Reconciler(backend, FileNotes(state / "run"))
@@ -79,7 +80,7 @@ class RawStore:
     """A state file of the same make, that only executes what it is told."""
 
     def __init__(self, path: Path) -> None:
-        SqliteStore(path).close()
+        SqliteStore(path, keys_in(path.parent)).close()
         self._connection = sqlite3.connect(path, isolation_level=None)
         for name, value in PRAGMAS.items():
             self._connection.execute(f"PRAGMA {name} = {value}")

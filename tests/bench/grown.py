@@ -5,6 +5,7 @@ from pathlib import Path
 from storlever.inventory import Edit
 from storlever.model import BackingType, LogicalUnit, Target
 from storlever.store import SqliteStore
+from tests.keys import keys_in
 from tests.world import StorLever, image
 
 MEGABYTES = 1
@@ -42,7 +43,7 @@ def grown(root: Path, count: int, kind: type[StorLever] = StorLever, **settings:
     root.mkdir(exist_ok=True)
     storlever = kind(root, **settings)
     storlever.state.mkdir(mode=0o700)
-    store = SqliteStore(storlever.state / "state.db")
+    store = SqliteStore(storlever.state / "state.db", keys_in(storlever.state))
     store.commit(Edit(targets(root, count)))
     store.close()
     return storlever

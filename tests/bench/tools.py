@@ -16,6 +16,7 @@ from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, side_by_side, timed
 from tests.bench.floor import Core, running
 from tests.bench.grown import grown, path_of, target_name, targets
+from tests.keys import keys_in
 from tests.torture.machine.proc import sample
 from tests.world import StorLever, Tgtd, folder, image
 
@@ -128,7 +129,7 @@ def _filled(root: Path, tgtd: Tgtd, held: Mapping[str, Target]) -> Core:
     """A core that has read these targets from its state file, and has brought them to tgtd."""
     state = root / "core"
     state.mkdir()
-    store = SqliteStore(state / "state.db")
+    store = SqliteStore(state / "state.db", keys_in(state))
     store.commit(Edit(dict(held)))
     store.close()
     core = Core(root, tgtd)

@@ -23,6 +23,7 @@ EVERYTHING = Settings(
     tls_key=Path("/etc/x.key"),
     tls_client_ca=Path("/etc/ca.pem"),
     state_dir=Path("/var/lib/x"),
+    key_file=Path("/etc/x.key"),
     tgtd="attach",
     tgt_control_port=12,
     tgt_io_threads=3,
@@ -50,6 +51,7 @@ def test_with_nothing_said_everything_is_on_loopback() -> None:
     assert list(map(str, settings.listen)) == ["127.0.0.1:6543"]
     assert list(map(str, settings.portal)) == ["127.0.0.1:3260"]
     assert (settings.tgtd, settings.tgt_control_port) == ("auto", 0)
+    assert settings.key_file is None
 
 
 ACCESS = Settings(
@@ -99,13 +101,15 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
         *("--listen", "127.0.0.1:7000", "--listen", "https://127.0.0.1:7001"),
         *("--listen", "unix:/run/x.sock", "--tls-certificate", "/etc/x.pem"),
         *("--tls-key", "/etc/x.key", "--tls-client-ca", "/etc/ca.pem"),
-        *("--state-dir", "/var/lib/x", "--tgtd", "attach", "--tgt-control-port", "12"),
+        *("--state-dir", "/var/lib/x", "--key-file", "/etc/x.key"),
+        *("--tgtd", "attach", "--tgt-control-port", "12"),
         *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
         *("--log-format", "json"),
     )
     toml = """
         listen = ["127.0.0.1:7000", "https://127.0.0.1:7001", "unix:/run/x.sock"]
         state_dir = "/var/lib/x"
+        key_file = "/etc/x.key"
         tgtd = "attach"
         tgt-control-port = 12
         tgt_io_threads = 3
@@ -126,6 +130,7 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
             STORLEVER_TLS_KEY="/etc/x.key",
             STORLEVER_TLS_CLIENT_CA="/etc/ca.pem",
             STORLEVER_STATE_DIR="/var/lib/x",
+            STORLEVER_KEY_FILE="/etc/x.key",
             STORLEVER_TGTD="attach",
             STORLEVER_TGT_CONTROL_PORT="12",
             STORLEVER_TGT_IO_THREADS="3",
@@ -285,6 +290,7 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("tgt_io_threads", "many", "1 to 128"),
         ("log_format", "xml", "text or json"),
         ("state_dir", "", "empty"),
+        ("key_file", "", "empty"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_setting(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.furnished import assert_furnished, furnish, refusal, service, tgtds_of
+from storlever.keyfile import KeyFile
+from tests.system.furnished import RICH, assert_furnished, furnish, refusal, service, tgtds_of
 from tests.world import StorLever
 
 
@@ -50,6 +51,34 @@ def test_what_the_service_keeps_is_for_its_owner_alone(furnished: StorLever) -> 
     for path in kept:
         wanted = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+def test_the_key_may_lie_elsewhere_and_is_no_more_to_be_had_there(root: Path) -> None:
+    key = root / "elsewhere.key"
+    with service(root, key_file=str(key)) as storlever:
+        furnish(storlever.start())
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert not list(storlever.state.glob("*.key"))
+        body = {"lun": 9, "path": str(key)}
+        refused = storlever.api("POST", f"/target_list/{RICH}/lun_list", body, expect=422)
+        assert "belongs to StorLever itself" in refused.text
+        storlever.kill()
+        storlever.start()
+        assert_furnished(storlever)
+
+
+def test_a_key_that_systemd_hands_over_is_taken(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credential = root / "credentials" / "storlever.key"
+    credential.parent.mkdir(mode=0o700)
+    KeyFile(credential).first()
+    credential.chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credential.parent))
+    with service(root) as storlever:
+        furnish(storlever.start())
+        assert not list(storlever.state.glob("*.key"))
+        assert f"The key to the secrets in it: {credential}\n" in storlever.log.read_text()
 
 
 def test_a_loose_umask_opens_nothing(root: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 
 from storlever.errors import StateUnusable
 from storlever.inventory import Direction, Edit, Inventory
+from storlever.keyfile import KeyFile
 from storlever.model import Account, LogicalUnit
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
 from tests.initiator import Initiator
+from tests.keys import keys_in
 from tests.sql import execute
 from tests.system.furnished import (
     OFF,
@@ -33,7 +35,7 @@ from tests.torture.machine.disks import in_memory
 from tests.torture.rig import Torture, runs
 from tests.world import StorLever, folder
 
-DB, LOG, NOTE = "state.db", "state.db-wal", "committed"
+DB, LOG, NOTE, KEY = "state.db", "state.db-wal", "committed", "secret.key"
 HEADER, FRAME_HEADER, PAGE = 32, 24, 4096
 """Bytes in the log: of its header, and of each frame."""
 SAMPLE = 1000
@@ -53,7 +55,9 @@ Files = Mapping[str, bytes]
 
 def written(place: Path, *, killed: bool) -> tuple[Files, Inventory]:
     """The files of a small state, after a kill or a clean end, and what stands in them."""
-    with closing(FileNotes(place)) as notes, closing(SqliteStore(place / DB, notes)) as store:
+    with ExitStack() as stack:
+        notes = stack.enter_context(closing(FileNotes(place)))
+        store = stack.enter_context(closing(SqliteStore(place / DB, keys_in(place), notes)))
         inventory = store.load()
         for wish in WISHES:
             edit = wish(inventory)
@@ -99,6 +103,7 @@ class Patient:
             (self._place / name).unlink()
         for name, content in wanted.items():
             if there.get(name) != content:
+                (self._place / name).touch(mode=0o600)
                 (self._place / name).write_bytes(content)
 
     @property
@@ -108,7 +113,8 @@ class Patient:
     def _loaded(self) -> Inventory:
         with ExitStack() as stack:
             notes = stack.enter_context(closing(FileNotes(self._place)))
-            store = stack.enter_context(closing(SqliteStore(self._place / DB, notes)))
+            store = SqliteStore(self._place / DB, keys_in(self._place), notes)
+            stack.enter_context(closing(store))
             return store.load()
 
     def flip(self, name: str, at: int, mask: int) -> None:
@@ -184,6 +190,7 @@ class Killed:
         self._left = self._kept()
         execute(storlever.state / DB, "PRAGMA wal_checkpoint(TRUNCATE)")
         self._tidy = self._kept()
+        self._key = (storlever.state / KEY).read_bytes()
         assert (LOG in self._left, LOG in self._tidy) == (True, False)
 
     def mend(self, *, tidy: bool) -> None:
@@ -191,6 +198,7 @@ class Killed:
             file.rmdir() if file.is_dir() else file.unlink()
         for name, content in (self._tidy if tidy else self._left).items():
             (self.storlever.state / name).write_bytes(content)
+        mend_key(self.storlever.state / KEY, self._key)
 
     def _kept(self) -> Files:
         files = self.storlever.state.glob(f"{DB}*")
@@ -201,7 +209,7 @@ class Killed:
         log = self._kept().get(LOG, b"")
         said = refusal(self.storlever)
         assert said.startswith("storlever: ")
-        assert "state file" in said
+        assert re.search("(state|key)[ _]file", said)
         assert re.search(message, said), said
         assert self._kept().get(LOG, b"") == log
         self.require_served()
@@ -249,6 +257,19 @@ def halved(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
+def mend_key(key: Path, content: bytes) -> None:
+    if key.is_dir():
+        key.rmdir()
+    key.unlink(missing_ok=True)
+    key.touch(mode=0o600)
+    key.write_bytes(content)
+
+
+def another(key: Path) -> None:
+    key.unlink()
+    KeyFile(key).first()
+
+
 Damage = tuple[Callable[[Path], object], str]
 
 OF_THE_FILE: dict[str, Damage] = {
@@ -276,6 +297,16 @@ OF_THE_LOG: dict[str, Damage] = {
     "gone": (Path.unlink, "has lost changes"),
     "without its file": (lambda log: (log.with_name(DB)).unlink(), "is gone, and its log is there"),
 }
+OF_THE_KEY: dict[str, Damage] = {
+    "gone": (Path.unlink, "key file .* is not there, and the state file .* was sealed with key"),
+    "another": (another, "is not the one that the state file .* was sealed with"),
+    "a digit flipped": (lambda key: flipped(key, 10), "is not the one|is damaged"),
+    "zero length": (lambda key: os.truncate(key, 0), "is damaged"),
+    "half": (halved, "is damaged"),
+    "garbage": (lambda key: key.write_bytes(os.urandom(65)), "is damaged"),
+    "a folder": (a_folder, "is no regular file"),
+    "readable by others": (lambda key: key.chmod(0o644), "key_file: .* alone to read"),
+}
 
 
 @pytest.mark.parametrize("damage", OF_THE_FILE)
@@ -299,6 +330,17 @@ def test_a_log_that_was_damaged_after_a_kill_ends_the_start_and_tgtd_serves_on(
     killed.require_refusal(message)
 
 
+@pytest.mark.parametrize("damage", OF_THE_KEY)
+def test_a_key_that_does_not_fit_ends_the_start_and_tgtd_serves_on(
+    killed: Killed, damage: str
+) -> None:
+    spoil, message = OF_THE_KEY[damage]
+    killed.mend(tidy=True)
+    spoil(killed.storlever.state / KEY)
+    killed.require_refusal(message)
+    killed.require_refusal(message)
+
+
 @pytest.mark.parametrize("tidy", [False, True])
 def test_once_it_is_mended_the_service_takes_over_what_is_served(root: Path, tidy: bool) -> None:
     with service(root) as made:
@@ -310,6 +352,21 @@ def test_once_it_is_mended_the_service_takes_over_what_is_served(root: Path, tid
             spoilt.write_text("garbage")
             refusal(made)
             killed.mend(tidy=tidy)
+            made.start()
+            killed.require_served()
+        assert_furnished(made)
+
+
+def test_once_the_key_is_back_the_service_takes_over_what_is_served(root: Path) -> None:
+    with service(root) as made:
+        furnish(made.start())
+        with joe(made) as session:
+            killed = Killed(made, session)
+            killed.mend(tidy=False)
+            key = made.state / KEY
+            key.rename(root / KEY)
+            assert f"the key file {key} is not there" in refusal(made)
+            (root / KEY).rename(key)
             made.start()
             killed.require_served()
         assert_furnished(made)

@@ -20,6 +20,7 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
+from tests.keys import keys_in
 from tests.system.furnished import service
 from tests.torture.clients.tenant import Move
 from tests.torture.clients.writers import CLIENTS, Writer, Writers
@@ -144,7 +145,8 @@ class Committer:
     def begin(self) -> None:
         with ExitStack() as stack:
             notes = stack.enter_context(closing(FileNotes(self._folder)))
-            store = SqliteStore(self._folder / "state.db", notes)
+            keys = keys_in(self._folder)
+            store = SqliteStore(self._folder / "state.db", keys, notes)
             self._store = stack.enter_context(closing(store))
             self._known = self._store.load()
             assert self._known in self._possible

@@ -45,8 +45,9 @@ RESTARTS = 0.03
 def test_no_call_that_fails_makes_the_store_lose_or_keep_what_it_should_not(
     torture: Torture,
 ) -> None:
-    """n: the kinds of errors. In lives that begin with no file, with an old one, and with a log
-    that is about to be moved into the file."""
+    """n: the kinds of errors. In lives that begin with no file, with old ones, whose secrets are
+    plain and are so nowhere after the start, and with a log that is about to be moved into the
+    file."""
     with in_memory() as root:
         lives = root / "lives"
         lives.mkdir()
@@ -68,9 +69,12 @@ def test_no_call_that_fails_makes_the_store_lose_or_keep_what_it_should_not(
     for fault in faults:
         torture.note("fault", **fault)
     assert done.returncode == 0, (faults[-1:], done.stderr)
-    assert {"nothing", "of schema 1", "a full log"} == {fault["life"] for fault in faults}
+    assert {"nothing", "of schema 1", "of schema 2", "a full log"} == {
+        fault["life"] for fault in faults
+    }
     files = {fault["failed"] for fault in faults}
     assert {"fdatasync state.db-wal", "pwrite64 state.db-wal", "pwrite64 state.db"} <= files
+    assert {"write secret.key.new", "fsync secret.key.new", "rename secret.key"} <= files
     assert tally["logs begun anew"]
     torture.figure(faults=len(faults), lost=0, **tally)
 

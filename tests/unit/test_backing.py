@@ -153,6 +153,18 @@ def test_what_belongs_to_storlever_is_not_handed_out(tmp_path: Path) -> None:
     assert machine.inspect(str(beside)) == inspect(str(beside))
 
 
+def test_a_key_file_outside_of_the_state_folder_is_not_handed_out_either(tmp_path: Path) -> None:
+    key = made(tmp_path / "secret.key")
+    (tmp_path / "hard").hardlink_to(key)
+    (tmp_path / "soft").symlink_to(key)
+    beside = made(tmp_path / "beside")
+    machine = Machine(tmp_path / "state", key)
+    for name in ("secret.key", "hard", "soft"):
+        with pytest.raises(Unusable, match="StorLever itself"):
+            machine.inspect(str(tmp_path / name))
+    assert machine.inspect(str(beside)) == inspect(str(beside))
+
+
 # -- tapes: the header that tgtimg writes (struct blk_header, ssc.h of tgt)
 
 

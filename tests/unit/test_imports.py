@@ -42,8 +42,10 @@ MAY = {
     "group": "inventory model plan",
     "service": "audit errors failpoint group inventory model names principal reconciler shelf "
     "token",
-    "schema": "errors",
-    "store": "audit errors failpoint inventory journal model principal schema token",
+    "seal": "",
+    "keyfile": "errors seal",
+    "schema": "errors seal",
+    "store": "audit errors failpoint inventory journal model principal schema seal token",
     "notes": "errors model",
     "certificate": "",
     "endpoint": "",
@@ -93,17 +95,28 @@ FOR_WEB = {
     "service",
     "token",
 }
-FOR_CLI = {"__init__", "audit", "config", "errors", "home", "principal", "token"}
+FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "principal", "token"}
 FOR_COMMANDS = {
     "cli.serve": {"daemon"},
-    "cli.stopped": {"inventory", "journal", "notes", "store"},
+    "cli.stopped": {"inventory", "journal", "keyfile", "notes", "store"},
     "cli.cert": {"certificate"},
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
-WRITERS = {"schema", "store", "notes", "home", "listener", "failpoint", "tgtd.process", "cli.cert"}
+WRITERS = {
+    "schema",
+    "store",
+    "keyfile",
+    "notes",
+    "home",
+    "listener",
+    "failpoint",
+    "tgtd.process",
+    "cli.cert",
+}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {
     "SqliteStore",
+    "KeyFile",
     "FileNotes",
     "TgtdBackend",
     "SocketTransport",

@@ -168,7 +168,7 @@ def test_a_token_is_good_as_a_password_of_http_basic(core: Core, client: TestCli
 )
 def test_what_is_no_token_is_refused_even_where_none_is_needed(core: Core, header: str) -> None:
     client = client_of(core, Edge())
-    answer = client.get("/healthz", headers=[("Authorization", header)])
+    answer = client.get("/healthz", headers=[(b"Authorization", header.encode("latin-1"))])
     assert answer.status_code == 401
     assert answer.json()["code"] == "token-unknown"
     assert answer.headers["www-authenticate"].startswith("Bearer")

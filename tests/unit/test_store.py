@@ -20,9 +20,11 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account, DiscoveryAuth, LogicalUnit, Pending, Target
 from storlever.notes import FileNotes
 from storlever.schema import APPLICATION_ID, MIGRATIONS, PRAGMAS, TABLES
+from storlever.seal import Seal
 from storlever.store import MemoryStore, SqliteStore, Witness
+from tests.keys import keys_in
 from tests.points import Control
-from tests.sql import execute
+from tests.sql import bring_back, execute
 from tests.unit import strategies as some
 
 ONE, TWO = "iqn.2014-09.com.example:one", "iqn.2014-09.com.example:two"
@@ -42,7 +44,7 @@ def whole(inventory: Inventory) -> Edit:
 
 @contextmanager
 def opened(path: Path, witness: Witness | None = None) -> Iterator[SqliteStore]:
-    store = SqliteStore(path, witness)
+    store = SqliteStore(path, keys_in(path.parent), witness)
     try:
         yield store
     finally:
@@ -119,7 +121,8 @@ def test_a_commit_is_there_without_a_clean_end(path: Path) -> None:
     """As after a kill: nobody closes the store, and another process reads its files."""
     script = (
         "import os, sys; from pathlib import Path; from storlever.store import SqliteStore; "
-        "store = SqliteStore(Path(sys.argv[1])); "
+        "from tests.keys import keys_in; path = Path(sys.argv[1]); "
+        "store = SqliteStore(path, keys_in(path.parent)); "
         f"store.commit(store.load().add_target({ONE!r})); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", script, path], check=True)
@@ -154,13 +157,14 @@ def test_a_commit_touches_the_rows_of_its_edit_and_no_others(
     with closing(sqlite3.connect(path)) as connection:
         for table in TABLES:
             connection.execute(
-                f"UPDATE {table} SET digest = 'mark' WHERE name != 'revision'"  # noqa: S608
+                f"UPDATE {table} SET digest = 'mark' WHERE name NOT IN ('revision', 'key')"  # noqa: S608
             )
         connection.commit()
     with opened(path) as store:
         store.commit(edit(FULL))
     after = rows(path)
     assert after.pop(("setting", "revision"))[0] == "2"
+    del after["setting", "key"]
     marked = {key for key, (_, digest) in after.items() if digest == "mark"}
     everything = {("target", ONE), ("target", TWO), ("account", "alice"), ("setting", "discovery")}
     assert marked == everything - touched
@@ -176,7 +180,12 @@ def test_the_pragmas_are_in_force(path: Path) -> None:
         for name, value in PRAGMAS.items():
             found = store._connection.execute(f"PRAGMA {name}").fetchone()[0]
             assert found == value, name
-    assert PRAGMAS == {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+    assert PRAGMAS == {
+        "locking_mode": "exclusive",
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "secure_delete": 1,
+    }
 
 
 def test_the_file_says_whose_it_is_and_of_which_schema(path: Path) -> None:
@@ -187,14 +196,14 @@ def test_the_file_says_whose_it_is_and_of_which_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_its_two_files_are_for_the_owner_alone(path: Path, fresh: bool) -> None:
-    """Secrets stand in them; -wal is there while the store is open, and no shared memory is."""
+def test_its_files_are_for_the_owner_alone(path: Path, fresh: bool) -> None:
+    """-wal is there while the store is open, and no shared memory is."""
     if not fresh:
         written(path)
     with opened(path) as store:
         store.commit(whole(FULL))
         files = set(path.parent.iterdir())
-        assert files == {path, path.with_name("state.db-wal")}
+        assert files == {path, path.with_name("state.db-wal"), path.with_name("secret.key")}
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
@@ -212,7 +221,8 @@ def test_a_second_opener_is_refused(path: Path, separate: bool) -> None:
         if separate:
             script = (
                 "import sys; from pathlib import Path; from storlever.store import SqliteStore; "
-                "SqliteStore(Path(sys.argv[1]))"
+                "from tests.keys import keys_in; path = Path(sys.argv[1]); "
+                "SqliteStore(path, keys_in(path.parent))"
             )
             done = subprocess.run(
                 [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
@@ -221,7 +231,7 @@ def test_a_second_opener_is_refused(path: Path, separate: bool) -> None:
             assert "in use by another program" in done.stderr
         else:
             with pytest.raises(StateUnusable, match="in use by another program"):
-                SqliteStore(path)
+                SqliteStore(path, keys_in(path.parent))
         assert store.load() == FULL
 
 
@@ -285,10 +295,10 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path, damage: str) ->
 
 def test_a_file_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateUnusable):
-        SqliteStore(tmp_path / "gone" / "state.db")
+        SqliteStore(tmp_path / "gone" / "state.db", keys_in(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(StateUnusable):
-        SqliteStore(tmp_path / "file" / "state.db")
+        SqliteStore(tmp_path / "file" / "state.db", keys_in(tmp_path))
 
 
 # -- commits that fail
@@ -394,7 +404,7 @@ def test_a_file_that_lost_its_last_commit_is_refused_and_its_log_is_left(
                     f"at revision 2, and revision 3 was committed.*remove {file.parent}/committed"
                 )
                 with pytest.raises(StateUnusable, match=said):
-                    SqliteStore(file, next_life)
+                    SqliteStore(file, keys_in(file.parent), next_life)
             assert log.read_bytes() == before
         (file.parent / "committed").unlink()
         with closing(FileNotes(file.parent)) as next_life, opened(file, next_life) as store:
@@ -406,10 +416,10 @@ def test_a_file_that_is_gone_is_not_made_anew(path: Path, notes: FileNotes) -> N
         file.unlink()
         with closing(FileNotes(file.parent)) as next_life:
             with pytest.raises(StateUnusable, match="is gone, and its log is there"):
-                SqliteStore(file, next_life)
+                SqliteStore(file, keys_in(file.parent), next_life)
             file.with_name("state.db-wal").unlink()
             with pytest.raises(StateUnusable, match="is gone, and revision 3 was committed"):
-                SqliteStore(file, next_life)
+                SqliteStore(file, keys_in(file.parent), next_life)
         assert not file.exists()
 
 
@@ -449,7 +459,7 @@ def test_a_damaged_file_that_is_put_away_is_not_made_anew(path: Path, notes: Fil
             store.load()
         file.unlink()
         with pytest.raises(StateUnusable, match="is gone, and revision 3 was committed"):
-            SqliteStore(file, next_life)
+            SqliteStore(file, keys_in(file.parent), next_life)
 
 
 # -- schemas
@@ -463,19 +473,10 @@ def test_a_file_of_schema_0_is_brought_to_the_newest(path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
 
 
-WITHOUT_AUDIT = ("DROP TABLE token", "DROP TABLE audit")
-
-
 def test_a_file_from_before_commits_were_numbered_is_taken_as_it_is(
     path: Path, notes: FileNotes
 ) -> None:
-    execute(
-        written(path),
-        "DELETE FROM setting WHERE name = 'revision'",
-        "DROP TABLE token",
-        "DROP TABLE audit",
-        "PRAGMA user_version = 1",
-    )
+    bring_back(written(path), schema=1)
     with opened(path, notes) as store:
         assert store.load() == FULL
         store.commit(FULL.remove_unit(ONE, 1))
@@ -485,12 +486,13 @@ def test_a_file_from_before_commits_were_numbered_is_taken_as_it_is(
 
 def test_each_migration_starts_where_the_one_before_ended() -> None:
     """Number n alone brings a file of schema n on, and it cannot do so twice."""
+    seal = Seal(bytes(32))
     with closing(sqlite3.connect(":memory:")) as connection:
         for migration in MIGRATIONS:
-            migration(connection)
+            migration(connection, seal)
             before = list(connection.iterdump())
             with pytest.raises(sqlite3.Error):
-                migration(connection)
+                migration(connection, seal)
             assert list(connection.iterdump()) == before
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         assert {name for (name,) in tables} == {*TABLES, "audit"}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
-from storlever import config
+from storlever import config, logs
 from storlever.audit import Json
 from storlever.cli.running import Running
 from storlever.cli.stopped import Stopped
@@ -32,12 +32,13 @@ class Desk(Protocol):
 
 
 def add_flags(parser: ArgumentParser) -> None:
-    config.add_flags(parser, "state_dir")
+    config.add_flags(parser, "state_dir", "key_file")
 
 
 @contextmanager
 def opened(arguments: Namespace) -> Iterator[Desk]:
     """Raises ConfigError, or StateUnusable where the service does not answer either."""
+    logs.configure("text")
     settings = config.load(arguments, os.environ)
     home = Home(settings.state_dir)
     with ExitStack() as stack:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from storlever import audit, token
+from storlever import audit, keyfile, token
 from storlever.audit import DONE, Json, Search
 from storlever.config import Settings
 from storlever.home import Home
 from storlever.inventory import Edit
 from storlever.journal import Keep
+from storlever.keyfile import KeyFile
 from storlever.notes import FileNotes
 from storlever.principal import Act, Principal, Role
 from storlever.store import SqliteStore
@@ -30,8 +31,9 @@ class Stopped:
         home.make()
         with home.alone():
             notes = FileNotes(home.runtime)
+            keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
             keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
-            store = SqliteStore(home.state_file, notes, keep=keep)
+            store = SqliteStore(home.state_file, keys, notes, keep=keep)
             try:
                 yield cls(store)
             finally:

@@ -8,7 +8,6 @@ after every write what a start would find if the service were killed now.
 import json
 import os
 import shutil
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account, Pending
 from storlever.notes import FileNotes
 from storlever.store import SqliteStore
+from tests.keys import keys_in
+from tests.sql import bring_back
 from tests.torture.machine.faults import Faults
 
 FRAME = 24 + 4096
@@ -31,7 +32,7 @@ CHECKPOINT = 1000
 PATIENCE = 3
 """Writes that are tried before a lasting fault is mended."""
 
-ALICE, BOB = (Account(name, f"the secret of {name}") for name in ("alice", "bob"))
+ALICE, BOB, CAROL = (Account(name, f"the secret of {name}") for name in ("alice", "bob", "carol"))
 Wish = Callable[[Inventory], Edit]
 
 
@@ -61,7 +62,7 @@ class Folder:
         """Raises StateUnusable."""
         with ExitStack() as stack:
             self.notes = stack.enter_context(closing(FileNotes(self.path)))
-            store = SqliteStore(self.path / "state.db", self.notes)
+            store = SqliteStore(self.path / "state.db", keys_in(self.path), self.notes)
             self.store = stack.enter_context(closing(store))
             assert self.store.load() == self.known
             assert (self.path / "state.db-wal").exists(), "it goes on without a log"
@@ -89,11 +90,17 @@ class Folder:
         copy = Path(shutil.copytree(self.path, place))
         return Folder(copy, self.known, list(self.doubtful))
 
+    def telling(self) -> list[str]:
+        """The files with a plain secret in them."""
+        files = self.path.iterdir()
+        return [file.name for file in files if b"the secret of" in file.read_bytes()]
+
     def found(self) -> bool:
         """Whether what is there is what must be, rather than what may be."""
         with closing(FileNotes(self.path)) as notes:
             pending = notes.pending()
-            with closing(SqliteStore(self.path / "state.db", notes)) as store:
+            keys = keys_in(self.path)
+            with closing(SqliteStore(self.path / "state.db", keys, notes)) as store:
                 there = store.load()
         if there == self.known:
             return True
@@ -131,6 +138,7 @@ class Theatre:
                 if wish(folder.known):
                     assert not folder.write(wish)
         assert folder.found()
+        assert not folder.telling()
         shutil.rmtree(self.stage)
         return bool(self.faults.failed)
 
@@ -153,6 +161,7 @@ class Theatre:
             self.tally["kills"] += 1
             if not copy.found():
                 self.tally["found all the same"] += 1
+            assert not copy.telling()
             shutil.rmtree(self.spare)
 
     def _log(self, folder: Folder) -> bytes:
@@ -166,16 +175,19 @@ class Theatre:
         (self._root / "nothing").mkdir()
         return {
             "nothing": Folder(self._root / "nothing"),
-            "of schema 1": self._old(),
+            "of schema 1": self._old(1),
+            "of schema 2": self._old(2),
             "a full log": self._full_log(),
         }
 
-    def _old(self) -> Folder:
-        folder = self._written("of schema 1")
-        with closing(sqlite3.connect(folder.path / "state.db")) as connection:
-            connection.execute("DELETE FROM setting WHERE name = 'revision'")
-            connection.execute("PRAGMA user_version = 1")
-            connection.commit()
+    def _old(self, schema: int) -> Folder:
+        """With a plain secret in it, and no key."""
+        folder = self._written(f"of schema {schema}")
+        with folder.opened():
+            folder.write(lambda old: old.add_user(iqn(0), Direction.INCOMING, CAROL))
+        bring_back(folder.path / "state.db", schema)
+        keys_in(folder.path).path.unlink()
+        assert folder.telling() == ["state.db"]
         return folder
 
     def _full_log(self) -> Folder:

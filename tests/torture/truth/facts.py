@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from storlever.inventory import Inventory
 from storlever.names import EVERYONE, GUARD
 from storlever.store import SqliteStore
+from tests.keys import keys_in
 from tests.world import StorLever
 
 Fact = tuple[str | int, ...]
@@ -51,7 +52,7 @@ def in_the_store(state: Path) -> Facts:
     with TemporaryDirectory() as folder:
         for file in state.glob("state.db*"):
             shutil.copy(file, folder)
-        store = SqliteStore(Path(folder) / "state.db")
+        store = SqliteStore(Path(folder) / "state.db", keys_in(state))
         try:
             return frozenset(_of(store.load()))
         finally:
