@@ -27,6 +27,7 @@ from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, StateUnusable, Unavailable
 from storlever.loop import Loop
 from storlever.notes import FileNotes
+from storlever.notify import Manager
 from storlever.reconciler import Reconciler
 from storlever.service import Service
 from storlever.store import SqliteStore
@@ -57,6 +58,7 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_format)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
+    manager = Manager.taken_from(os.environ)
     runtime = _folders(settings.state_dir)
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -90,7 +92,8 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, sockets)
+        _serve_http(core, sockets, manager)
+        manager.tell("STOPPING=1")
 
 
 def _folders(state_dir: Path) -> Path:
@@ -169,7 +172,7 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     sys.stdout.flush()
 
 
-def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
+def _serve_http(core: Threaded, sockets: list[socket.socket], manager: Manager) -> None:
     config = uvicorn.Config(
         create_app(core),
         http=HttpProtocol,
@@ -183,7 +186,19 @@ def _serve_http(core: Threaded, sockets: list[socket.socket]) -> None:
     )
     # uvicorn raises the signal that ended it again once it has stopped cleanly.
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets)
+        _Server(config, manager).run(sockets)
+
+
+class _Server(uvicorn.Server):
+    """Says when it serves."""
+
+    def __init__(self, config: uvicorn.Config, manager: Manager) -> None:
+        super().__init__(config)
+        self._manager = manager
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._manager.tell("READY=1")
 
 
 def _finish_undisturbed() -> None:

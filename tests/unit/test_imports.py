@@ -39,6 +39,7 @@ MAY = {
     "schema": "errors",
     "store": "errors failpoint inventory model schema",
     "notes": "errors model",
+    "notify": "",
     "endpoint": "",
     "config": "endpoint errors failpoint",
     "logs": "",
