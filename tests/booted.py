@@ -5,6 +5,7 @@ the network, /tmp and everything else. The machine's own systemd, if it has one,
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,7 +71,7 @@ def systemd(units: Path) -> Iterator[Systemd]:
     process = subprocess.Popen(
         [
             *("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"),
-            *("unshare", "-m", "-p", "-C", "-i", "-u", "--kill-child", "--mount-proc"),
+            *("unshare", "-m", "-p", "-C", "-i", "-u", "--fork", "--mount-proc"),
             *("sh", "-c", _BOOT),
         ],
         env={"PATH": os.environ["PATH"], "container": "other", "SYSTEMD_UNIT_PATH": str(units)},
@@ -78,14 +79,15 @@ def systemd(units: Path) -> Iterator[Systemd]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         made = Systemd(int(wait_until(children.read_text)), units)
         wait_until(lambda: made.booted)
         yield made
     finally:
-        process.kill()
-        process.wait()
+        for pid in children.read_text().split():  # all that it has started goes with it
+            os.kill(int(pid), signal.SIGKILL)
+        process.wait(30)
         wait_until(lambda: _removed(group))
 
 
