@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib" / "systemd"
 UNIT = CONTRIB / "storlever.service"
 DROP_IN = CONTRIB / "tgt.service.d" / "storlever.conf"
+ATTACHED = CONTRIB / "attached.conf"
 TGT_UNIT = Path("/lib/systemd/system/tgt.service")
 EXPOSURE = 2.5
 """The most that `systemd-analyze security` may say: 0 is shut in, 10 is free to do anything."""
@@ -49,7 +50,10 @@ def installed(units: Path) -> None:
     text = UNIT.read_text().replace("/usr/bin/storlever", str(STORLEVER))
     (units / UNIT.name).write_text(text)
     shutil.copy(TGT_UNIT, units)
-    shutil.copytree(DROP_IN.parent, units / DROP_IN.parent.name)
+    for name, file in ((TGT_UNIT.name, DROP_IN), (UNIT.name, ATTACHED)):
+        place = units / f"{name}.d"
+        place.mkdir()
+        shutil.copy(file, place)
 
 
 # -- on paper
@@ -68,13 +72,13 @@ def test_systemd_has_nothing_to_say_about_the_units(root: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), name
 
 
-@pytest.mark.parametrize("file", [UNIT, DROP_IN], ids=["unit", "drop-in"])
-def test_systemd_would_find_a_fault_in_either(root: Path, file: Path) -> None:
+@pytest.mark.parametrize("file", [UNIT, DROP_IN, ATTACHED], ids=lambda file: file.name)
+def test_systemd_would_find_a_fault_in_each(root: Path, file: Path) -> None:
     """That the test before this one can fail."""
     installed(root)
-    copy = root / file.relative_to(CONTRIB)
-    copy.write_text(copy.read_text().replace("Restart=", "Restrat="))
-    name = UNIT.name if file == UNIT else TGT_UNIT.name
+    name = TGT_UNIT.name if file == DROP_IN else UNIT.name
+    with next(root.glob(f"**/{file.name}")).open("a") as copy:
+        copy.write("[Service]\nRestrat=always\n")
     assert "Restrat" in analyzed("verify", "--man=no", root / name, units=root).stderr
 
 
@@ -127,7 +131,6 @@ class Served(StorLever):
         super().__init__(root, state_dir="/var/lib/storlever", tgt_control_port="0", **chosen)
         self.manager = manager
         self.drop_in = manager.units / f"{UNIT.name}.d" / "test.conf"
-        self.drop_in.parent.mkdir(exist_ok=True)
         self.change()
         self.say(**self.settings)
 
@@ -181,6 +184,7 @@ class Served(StorLever):
 def manager() -> Iterator[Systemd]:
     with folder() as units:
         installed(units)
+        (units / f"{UNIT.name}.d" / ATTACHED.name).unlink()
         with systemd(units) as booted:
             yield booted
 
@@ -334,6 +338,29 @@ def test_restart_drops_sessions_and_brings_everything_back(served: Served) -> No
         assert disk.ready().status == GOOD
 
 
+def test_api_may_have_a_socket_in_the_runtime_folder(served: Served) -> None:
+    served.manager.systemctl("stop", UNIT.name)
+    served.say(**served.settings | {"listen": "unix:/run/storlever/http"})
+    served.spawn()
+    asked = ("--unix-socket", "/run/storlever/http", "http://localhost/healthz")
+    assert served.manager.run("curl", "-sf", *asked) == '{"status":"ok"}'
+
+
+def test_key_reaches_the_service_as_a_credential(served: Served) -> None:
+    """By the line that stands in the unit as a comment."""
+    line = settings(UNIT, "#LoadCredential")[0]
+    assert line == "storlever.key:/etc/storlever/storlever.key"
+    served.manager.run("sh", "-c", "umask 077 && echo 00ff > /srv/storlever.key")
+    served.manager.systemctl("stop", UNIT.name)
+    served.change("LoadCredential=storlever.key:/srv/storlever.key")
+    served.spawn()
+    home = Path(f"/proc/{served.processes()['storlever']}")
+    environment = (home / "environ").read_bytes().split(b"\0")
+    found = next(item for item in environment if item.startswith(b"CREDENTIALS_DIRECTORY="))
+    folder = os.fsdecode(found).partition("=/")[2]
+    assert (home / "root" / folder / "storlever.key").read_text() == "00ff\n"
+
+
 def test_wrong_setting_is_told_once_and_not_tried_again(served: Served) -> None:
     served.manager.systemctl("stop", UNIT.name)
     served.say(listen="nonsense")
@@ -347,18 +374,20 @@ def test_wrong_setting_is_told_once_and_not_tried_again(served: Served) -> None:
 
 @pytest.fixture
 def attached(root: Path, manager: Systemd) -> Iterator[Served]:
-    """Attached to the tgtd of tgt.service, of which only the portal is changed."""
-    service = Served(root, manager, tgtd="auto")
+    """With the drop-ins for that, and Debian's tgtd, of which only the portal is changed."""
+    drop_in = Path(shutil.copy(ATTACHED, manager.units / f"{UNIT.name}.d"))
+    service = Served(root, manager)
+    service.say(listen=service.settings["listen"])
     (manager.units / f"{TGT_UNIT.name}.d" / "test.conf").write_text(
         f"[Service]\nExecStart=\nExecStart=/usr/sbin/tgtd -f --iscsi portal={service.portal}\n"
     )
     manager.systemctl("daemon-reload")
     try:
-        manager.systemctl("start", TGT_UNIT.name)
         service.spawn()
         yield service
     finally:
         service.close()
+        drop_in.unlink()
         manager.systemctl("stop", TGT_UNIT.name)
 
 
@@ -374,6 +403,13 @@ def test_service_attaches_to_debians_tgtd_and_leaves_it_running(attached: Served
         disk.ready()
         attached.manager.systemctl("stop", UNIT.name)
         assert disk.write(0, BLOCK).status == GOOD
+
+
+def test_attached_service_may_look_at_what_tgtd_has_open(attached: Served) -> None:
+    """As it does for a LUN whose path somebody besides root can make lead elsewhere."""
+    attached.manager.run("mkdir", "/srv/theirs")
+    attached.manager.run("chown", "nobody", "/srv/theirs")
+    attached.add_lun(attached.add_target(), 1, attached.image("theirs/disk.img"))
 
 
 def test_debians_tgtd_stops_at_once_and_is_filled_again_when_it_is_back(attached: Served) -> None:
