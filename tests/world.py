@@ -164,6 +164,8 @@ class StorLever:
             **settings,
         }
         self.log = root / "storlever.log"
+        self.prefix: tuple[str, ...] = ()
+        """A command that the service is run by."""
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         """For whole URLs; `api` is for the twenty operations."""
@@ -185,7 +187,7 @@ class StorLever:
         """Start the program, and wait for nothing."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [STORLEVER, "serve"],
+                [*self.prefix, STORLEVER, "serve"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -200,6 +202,17 @@ class StorLever:
             return self.http.get(path, timeout=5).status_code == 200
         except httpx2.TransportError:
             return False
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command of the program, with this service's state folder."""
+        return subprocess.run(
+            [STORLEVER, *arguments, "--state-dir", str(self.state)],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Stop it cleanly, its tgtd with it; the exit status."""

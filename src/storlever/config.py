@@ -3,6 +3,7 @@
 One table lists them; an unknown key is an error in all three.
 """
 
+import re
 import tomllib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from storlever import failpoint
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError
+from storlever.principal import Role
 
 ENVIRONMENT_PREFIX = "STORLEVER_"
 NOT_SETTINGS = frozenset({failpoint.VARIABLE})
@@ -21,25 +23,47 @@ NOT_SETTINGS = frozenset({failpoint.VARIABLE})
 
 
 def _listen(text: str) -> Endpoint | Path:
-    """HOST:PORT on loopback, or unix:PATH."""
+    """HOST:PORT, or unix:PATH."""
     if text.startswith("unix:"):
         if not text.startswith("unix:/"):
             raise ValueError("a Unix socket needs an absolute path: unix:/PATH")
         return Path(text.removeprefix("unix:"))
-    endpoint = Endpoint.parse(text)
-    if endpoint.host != "localhost" and not _is_loopback(endpoint.host):
-        raise ValueError(
-            "only loopback addresses and unix:/PATH: authentication comes first, and StorLever "
-            "has none yet"
-        )
-    return endpoint
+    return Endpoint.parse(text)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _role_of(text: str) -> tuple[str, Role]:
+    """NAME=ROLE."""
+    name, _, role = text.rpartition("=")
+    if not name:
+        raise ValueError("must be NAME=ROLE")
+    return name, Role.parse(role)
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.-]+", text.lower()):
+        raise ValueError("must be a host name, without a port")
+    return text.lower()
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+", text):
+        raise ValueError("must be like https://panel.example.com, without a path")
+    return text
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+            raise ValueError(f"must be a number from 1 to {most}")
+        return int(text)
+
+    return parse
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
 
 
 def _portal(text: str) -> Endpoint:
@@ -59,12 +83,6 @@ def _folder(text: str) -> Path:
 def _control_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 32767:
         raise ValueError("must be a number from 0 to 32767")
-    return int(text)
-
-
-def _threads(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 128:
-        raise ValueError("must be a number from 1 to 128")
     return int(text)
 
 
@@ -101,22 +119,82 @@ class Settings:
     )
     tgt_control_port: int = _setting(_control_port, "0", "N", "control port of tgtd, 0 to 32767")
     tgt_io_threads: int = _setting(
-        _threads, "16", "N", "I/O threads that an owned tgtd starts for each LUN"
+        _count(128), "16", "N", "I/O threads that an owned tgtd starts for each LUN"
     )
     portal: tuple[Endpoint, ...] = _setting(
         _portal, ("127.0.0.1:3260",), "HOST:PORT", "where an owned tgtd serves iSCSI"
     )
+    auth_loopback: str = _setting(
+        _word("open", "token"),
+        "open",
+        "open|token",
+        "open: whoever is on this machine is an admin; token: they need one too",
+    )
+    behind_tls_proxy: bool = _setting(
+        _truth,
+        "false",
+        "true|false",
+        "whether a proxy that speaks TLS is all that gets here over TCP",
+    )
+    insecure_no_tls: bool = _setting(
+        _truth,
+        "false",
+        "true|false",
+        "whether tokens and passwords may cross a network in the clear",
+    )
+    allow_host: tuple[str, ...] = _setting(
+        _host, (), "NAME", "a name that the service is called by, besides its addresses"
+    )
+    allow_origin: tuple[str, ...] = _setting(
+        _origin, (), "URL", "a site whose pages may call the API in a browser"
+    )
+    socket_group: str = _setting(
+        str, "", "GROUP", "the group that may connect to the Unix sockets of listen"
+    )
+    socket_role: tuple[tuple[str, Role], ...] = _setting(
+        _role_of, (), "[@]NAME=ROLE", "the role of a user, or of a @group, on Unix sockets"
+    )
+    client_role: tuple[tuple[str, Role], ...] = _setting(
+        _role_of, (), "NAME=ROLE", "the role of a client certificate's common name"
+    )
+    audit_days: int = _setting(_count(36500), "365", "N", "days that the audit is kept")
+    audit_entries: int = _setting(
+        _count(100_000_000), "1000000", "N", "entries of the audit that are kept at most"
+    )
     log_format: str = _setting(_word("text", "json"), "text", "text|json", "format of the log")
 
+    @property
+    def exposed(self) -> tuple[Endpoint, ...]:
+        """Where others than this machine can connect."""
+        return tuple(
+            where for where in self.listen if isinstance(where, Endpoint) and not where.is_loopback
+        )
 
-def add_flags(parser: ArgumentParser) -> None:
+
+def _require_safe(settings: Settings) -> None:
+    """Raises ConfigError where tokens would cross a network in the clear."""
+    if settings.insecure_no_tls or settings.behind_tls_proxy:
+        return
+    for where in settings.exposed:
+        raise ConfigError(
+            f"listen {where}: is not a loopback address, so it needs TLS: behind_tls_proxy says "
+            "that a proxy has it, insecure_no_tls that it is meant to have none"
+        )
+
+
+def add_flags(parser: ArgumentParser, *names: str) -> None:
+    """Flags for these settings, or for all."""
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of these settings")
     for item in fields(Settings):
+        if names and item.name not in names:
+            continue
         many = item.metadata["many"]
         parser.add_argument(
             "--" + item.name.replace("_", "-"),
             metavar=item.metadata["metavar"],
             action="append" if many else "store",
+            nargs="?" if item.type is bool else None,
+            const="true" if item.type is bool else None,
             help=item.metadata["help"] + (" (repeatable)" if many else ""),
         )
 
@@ -127,11 +205,13 @@ def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
     default = said.pop("config", None)
     file = flags.config or default
     said = {**(_from_file(Path(file)) if file else {}), **said, **_from_flags(flags)}
-    return Settings(**said)
+    settings = Settings(**said)
+    _require_safe(settings)
+    return settings
 
 
 def _from_flags(flags: Namespace) -> dict[str, Any]:
-    given = {item.name: getattr(flags, item.name) for item in fields(Settings)}
+    given = {item.name: getattr(flags, item.name, None) for item in fields(Settings)}
     return {
         name: _parsed(name, value, "--" + name.replace("_", "-"))
         for name, value in given.items()
@@ -158,7 +238,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    """Keys are the flags' names; dashes and underscores are the same."""
+    """Keys are the flags' names; dashes, underscores, and the dots of tables are the same."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
@@ -166,15 +246,27 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     said: dict[str, Any] = {}
     known = {item.name: item for item in fields(Settings)}
-    for key, value in content.items():
-        name = key.replace("-", "_")
+    for key, value in _flat(content).items():
+        name = key.replace("-", "_").replace(".", "_")
         if name not in known:
             raise ConfigError(f"unknown setting {key} in {path}")
-        if isinstance(value, bool | float | dict):
+        if isinstance(value, float | dict) or isinstance(value, bool) is not (
+            known[name].type is bool
+        ):
             raise ConfigError(f"{key} in {path}: has the wrong type")
         several = known[name].metadata["many"] and not isinstance(value, list)
         said[name] = _parsed(name, [value] if several else value, f"{key} in {path}")
     return said
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """With `auth.loopback` for the key `loopback` of the table `auth`."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return found
 
 
 def _parsed(name: str, value: Any, where: str) -> Any:

@@ -6,15 +6,16 @@ sessions running, and the next start takes it over.
 """
 
 import contextlib
-import fcntl
 import gc
+import grp
 import os
+import pwd
 import signal
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -24,17 +25,23 @@ from storlever import failpoint, logs
 from storlever.backing import Machine
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
-from storlever.errors import ConfigError, StateUnusable, Unavailable
+from storlever.errors import ConfigError, Unavailable
+from storlever.home import Home
+from storlever.journal import Keep
+from storlever.keeper import Keeper
+from storlever.listener import listening
 from storlever.loop import Loop
 from storlever.notes import FileNotes
 from storlever.notify import Manager
+from storlever.principal import Role
 from storlever.reconciler import Reconciler
-from storlever.service import Service
+from storlever.service import Service, now
 from storlever.store import SqliteStore
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
 from storlever.web.app import create_app
+from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
 from storlever.web.protocol import HttpProtocol
 from storlever.web.san import PREFIX
@@ -42,10 +49,7 @@ from storlever.web.threads import Threaded
 
 log = structlog.get_logger(__name__)
 
-STATE_FILE = "state.db"
-UNSENT = 128 * 1024
-"""Bytes of answers that the kernel holds for a client that does not take them. It would hold
-megabytes, for each of as many clients as there are."""
+INSECURE = "insecure_no_tls: tokens and passwords cross the network in the clear"
 SWITCH = 0.0005
 """Seconds that a thread may compute while another waits to: a pass over 10,000 targets computes for
 a tenth of a second, and with Python's own 5 ms a GET during it takes ten times as long."""
@@ -56,25 +60,35 @@ GRACE = 5
 def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
     logs.configure(settings.log_format)
+    if settings.insecure_no_tls:
+        log.warning("INSECURE", what=INSECURE)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     manager = Manager.taken_from(os.environ)
-    runtime = _folders(settings.state_dir)
+    edge = _edge(settings)
+    group = _group(settings.socket_group) if settings.socket_group else None
+    home = Home(settings.state_dir)
+    home.make()
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        stack.enter_context(_alone(settings.state_dir))
-        notes = FileNotes(runtime)
+        stack.enter_context(home.alone())
+        notes = FileNotes(home.runtime)
         stack.callback(notes.close)
-        store = SqliteStore(settings.state_dir / STATE_FILE, notes)
+        keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
+        store = SqliteStore(home.state_file, notes, keep=keep)
         stack.callback(store.close)
-        sockets = [stack.enter_context(_listening(where)) for where in settings.listen]
+        sockets = [
+            *(stack.enter_context(listening(where, group)) for where in settings.listen),
+            stack.enter_context(listening(home.api_socket, None)),
+        ]
         transport = SocketTransport(_control_socket(settings))
-        daemon = _daemon(settings, transport, runtime)
+        daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
         machine = Machine(settings.state_dir)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
+        _require_tokens(settings, service)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
@@ -85,6 +99,7 @@ def serve(settings: Settings) -> None:
         thread.start()
         stack.callback(thread.join)
         stack.callback(loop.stop)
+        stack.enter_context(_keeping(service))
         sys.setswitchinterval(SWITCH)
         gc.collect()
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
@@ -92,40 +107,62 @@ def serve(settings: Settings) -> None:
         stack.callback(core.close)
         _announce(settings, daemon)
         stack.callback(_finish_undisturbed)
-        _serve_http(core, sockets, manager)
+        _serve_http(core, edge, sockets, manager)
         manager.tell("STOPPING=1")
 
 
-def _folders(state_dir: Path) -> Path:
-    """The state folder and the runtime folder in it, nobody else's to read."""
-    runtime = state_dir / "run"
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        runtime.mkdir(mode=0o700, exist_ok=True)
-        mode = stat.S_IMODE(state_dir.stat().st_mode)
-    except OSError as error:
-        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
-    if mode & 0o077:
-        log.warning("others may read the state folder", folder=str(state_dir), mode=oct(mode))
-    return runtime
-
-
 @contextlib.contextmanager
-def _alone(state_dir: Path) -> Iterator[None]:
-    """One service a folder: SQLite's lock comes too late for two that make the file."""
+def _keeping(service: Service) -> Iterator[None]:
+    keeper = Keeper(service)
+    thread = threading.Thread(target=keeper.run, name="keeper")
+    thread.start()
     try:
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError:
-        raise StateUnusable(
-            f"the state folder {state_dir} is in use by another StorLever"
-        ) from None
     finally:
-        os.close(descriptor)
+        keeper.stop()
+        thread.join()
+
+
+def _edge(settings: Settings) -> Edge:
+    """Raises ConfigError."""
+    people = {name: role for name, role in settings.socket_role if not name.startswith("@")}
+    groups = {name[1:]: role for name, role in settings.socket_role if name.startswith("@")}
+    ourselves = dict.fromkeys((0, os.geteuid()), Role.ADMIN)
+    return Edge(
+        open_loopback=settings.auth_loopback == "open" and not settings.behind_tls_proxy,
+        users={_user(name): role for name, role in people.items()} | ourselves,
+        groups={_group(name): role for name, role in groups.items()},
+        certificates=dict(settings.client_role),
+        hosts=frozenset(settings.allow_host),
+        origins=settings.allow_origin,
+        proxied=settings.behind_tls_proxy,
+        warnings=(INSECURE,) if settings.insecure_no_tls else (),
+    )
+
+
+def _user(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise ConfigError(f"socket_role: there is no user {name}") from None
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"socket_group or socket_role: there is no group {name}") from None
+
+
+def _require_tokens(settings: Settings, service: Service) -> None:
+    """Raises ConfigError where others can connect, and nobody could do anything."""
+    valid = any(not each.expired(now()) for each in service.inventory.tokens.values())
+    if settings.exposed and not (valid or settings.client_role or settings.insecure_no_tls):
+        where = ", ".join(map(str, settings.exposed))
+        raise ConfigError(
+            f"listen {where}: nobody could use it without a token; make one with: storlever token "
+            f"create --state-dir {settings.state_dir} --name NAME --role admin"
+        )
 
 
 def _control_socket(settings: Settings) -> str:
@@ -172,9 +209,9 @@ def _announce(settings: Settings, daemon: Daemon) -> None:
     sys.stdout.flush()
 
 
-def _serve_http(core: Threaded, sockets: list[socket.socket], manager: Manager) -> None:
+def _serve_http(core: Threaded, edge: Edge, sockets: list[socket.socket], manager: Manager) -> None:
     config = uvicorn.Config(
-        create_app(core),
+        create_app(core, edge),
         http=HttpProtocol,
         h11_max_incomplete_event_size=MAX_HEADER,
         lifespan="off",
@@ -205,65 +242,3 @@ def _finish_undisturbed() -> None:
     """A second signal must not leave a tgtd half-stopped; what is left takes seconds."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _listening(where: Endpoint | Path) -> Iterator[socket.socket]:
-    try:
-        listener = _unix(where) if isinstance(where, Path) else _tcp(where)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
-    try:
-        yield listener
-    finally:
-        listener.close()
-        if isinstance(where, Path):
-            where.unlink(missing_ok=True)
-
-
-def _tcp(where: Endpoint) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    # asyncio sets TCP_NODELAY only where the protocol is given; without it a GET takes 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)  # of what it accepts, too
-    try:
-        listener.bind(address)
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _unix(where: Path) -> socket.socket:
-    """For the owner alone; a socket file that nobody listens on any more is replaced."""
-    _make_way(where)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(where))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    return listener
-
-
-def _make_way(where: Path) -> None:
-    """Raises OSError for anything but a socket, which is never ours to remove."""
-    if not os.path.lexists(where):
-        return
-    if not where.is_socket() or where.is_symlink():
-        raise OSError("something else than a socket is there")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(where))
-        except ConnectionRefusedError:
-            where.unlink()
-        else:
-            raise OSError("another program listens there")

@@ -2,8 +2,11 @@
 
     StorLeverError
     ├── Invalid        the request breaks a rule; `faults` names every field
-    ├── NotFound       target-not-found, user-not-found, lun-not-found
+    ├── NotFound       target-not-found, user-not-found, lun-not-found, token-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
+    ├── Unauthenticated  nobody knows who asks: token-missing, token-unknown, token-expired
+    │   └── Throttled      and they ask too often
+    ├── Forbidden      who asks may not do this
     ├── Refused        tgtd said no to something it should have taken
     │   └── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
     ├── Unavailable    tgtd is down, hung or unintelligible, or busy with others: nothing lasts
@@ -65,6 +68,30 @@ class Conflict(StorLeverError):
     ) -> None:
         super().__init__(detail, code=code)
         self.blocking = blocking
+
+
+class Unauthenticated(StorLeverError):
+    """`who`: whose credential it was, when it was somebody's once."""
+
+    code = "token-missing"
+
+    def __init__(self, detail: str, *, code: str | None = None, who: str = "nobody") -> None:
+        super().__init__(detail, code=code)
+        self.who = who
+
+
+class Throttled(Unauthenticated):
+    """`seconds`: until one more attempt is heard."""
+
+    code = "too-many-failures"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("too many failed attempts; wait")
+        self.seconds = seconds
+
+
+class Forbidden(StorLeverError):
+    code = "forbidden"
 
 
 class Refused(StorLeverError):

@@ -6,6 +6,7 @@ changes. That makes it the unit of planning, of committing to the store, and of 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
@@ -14,6 +15,7 @@ from immutables import Map
 
 from storlever.errors import Conflict, Fault, Invalid, NotFound
 from storlever.model import Access, Account, DiscoveryAuth, LogicalUnit, Target
+from storlever.token import Token
 
 Value = TypeVar("Value")
 
@@ -35,8 +37,14 @@ class Edit:
     targets: Mapping[str, Target | None] = field(default_factory=dict)
     accounts: Mapping[str, Account | None] = field(default_factory=dict)
     discovery: DiscoveryAuth | None = None
+    tokens: Mapping[str, Token | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
+        return self.for_tgtd or bool(self.tokens)
+
+    @property
+    def for_tgtd(self) -> bool:
+        """Whether it changes anything that tgtd has."""
         return bool(self.targets or self.accounts or self.discovery is not None)
 
     def joined(self, later: "Edit") -> "Edit":
@@ -45,23 +53,29 @@ class Edit:
             {**self.targets, **later.targets},
             {**self.accounts, **later.accounts},
             self.discovery if later.discovery is None else later.discovery,
+            {**self.tokens, **later.tokens},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Targets and accounts by name, in maps that share what an edit leaves alone: it costs what it
-    touches (docs/decisions/0016). They have no order."""
+    """Targets, accounts and tokens by name, in maps that share what an edit leaves alone: it costs
+    what it touches (docs/decisions/0016). They have no order."""
 
     targets: Map[str, Target] = Map()
     accounts: Map[str, Account] = Map()
     discovery: DiscoveryAuth = DiscoveryAuth()
+    tokens: Map[str, Token] = Map()
     used_by: Map[str, frozenset[str]] = field(default=Map(), repr=False)
     """Account name -> the targets (or DISCOVERY) that use it."""
 
     @classmethod
     def of(
-        cls, targets: Iterable[Target], accounts: Iterable[Account], discovery: DiscoveryAuth
+        cls,
+        targets: Iterable[Target],
+        accounts: Iterable[Account],
+        discovery: DiscoveryAuth,
+        tokens: Iterable[Token] = (),
     ) -> "Inventory":
         """From its parts. Raises Invalid when an account is used but not there."""
         by_name = {target.name: target for target in targets}
@@ -76,7 +90,8 @@ class Inventory:
         if missing := used_by.keys() - known.keys():
             raise Invalid(Fault("accounts", f"used but not defined: {', '.join(missing)}"))
         frozen = {name: frozenset(users) for name, users in used_by.items()}
-        return cls(Map(by_name), Map(known), discovery, Map(frozen))
+        named = Map({token.name: token for token in tokens})
+        return cls(Map(by_name), Map(known), discovery, named, Map(frozen))
 
     # -- looking things up
 
@@ -220,6 +235,31 @@ class Inventory:
         old = self.target(name)
         return self._with(replace(old, units=tuple(u for u in old.units if u is not gone)))
 
+    def token(self, name: str) -> Token:
+        try:
+            return self.tokens[name]
+        except KeyError:
+            raise NotFound(f"no token {name!r}", code="token-not-found") from None
+
+    def add_token(self, token: Token) -> Edit:
+        if token.name in self.tokens:
+            raise Conflict(f"token {token.name} exists already", code="token-exists")
+        return Edit(tokens={token.name: token})
+
+    def with_uses(self, used: Mapping[str, datetime]) -> Edit:
+        """`used`: when tokens were used last, by name; those that are gone are left out."""
+        known = self.tokens
+        return Edit(
+            tokens={
+                name: replace(known[name], last_used=when)
+                for name, when in used.items()
+                if name in known
+            }
+        )
+
+    def remove_token(self, name: str) -> Edit:
+        return Edit(tokens={self.token(name).name: None})
+
     # -- from one inventory to the next
 
     def after(self, edit: Edit) -> "Inventory":
@@ -236,6 +276,7 @@ class Inventory:
             _patched(self.targets, edit.targets),
             _patched(self.accounts, edit.accounts),
             self.discovery if edit.discovery is None else edit.discovery,
+            _patched(self.tokens, edit.tokens),
             used_by,
         )
 

@@ -1,6 +1,7 @@
 """The state file as SQLite sees it: how it is made, set up, and brought to the newest schema.
 
-It has three tables of documents, each with a digest. What a document says is the store's affair.
+It has four tables of documents, each with a digest, and the audit. What a document says is the
+store's affair, what an entry of the audit says that of `journal`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from storlever.errors import StateUnusable
 
 APPLICATION_ID = 0x53746C76  # "Stlv"
 PRAGMAS = {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
-TABLES = ("target", "account", "setting")
+TABLES = ("target", "account", "setting", "token")
 REVISION = "revision"
 """The name of the setting that counts commits."""
 
@@ -36,7 +37,7 @@ def digest(name: str, text: str) -> str:
 
 
 def _first_schema(connection: sqlite3.Connection) -> None:
-    for table in TABLES:
+    for table in ("target", "account", "setting"):
         connection.execute(
             f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
             "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
@@ -48,7 +49,24 @@ def _numbered_commits(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO setting VALUES (?, ?, ?)", row)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_schema, _numbered_commits)
+def _tokens_and_audit(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE token (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
+        "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE audit (number INTEGER PRIMARY KEY, time TEXT NOT NULL, who TEXT NOT NULL, "
+        "target TEXT NOT NULL, document TEXT NOT NULL, hash TEXT NOT NULL) STRICT"
+    )
+    for column in ("time", "who", "target"):
+        connection.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first_schema,
+    _numbered_commits,
+    _tokens_and_audit,
+)
 """Number n brings a file from schema n to n + 1. Old ones are never edited."""
 NUMBERED = 2
 """The first schema that has a revision."""

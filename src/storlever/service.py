@@ -8,12 +8,17 @@ share a commit, and what is read is always durable.
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from storlever import failpoint
+import structlog
+
+from storlever import audit, failpoint
+from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.errors import Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
@@ -27,8 +32,12 @@ from storlever.model import (
     Target,
 )
 from storlever.names import SHORT_SECRET
+from storlever.principal import Act, Principal, Role
 from storlever.reconciler import Reconciler
 from storlever.shelf import Host, Shelf
+from storlever.token import Token
+
+log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -36,6 +45,12 @@ TURN_PATIENCE = 10.0
 """Seconds a write waits for the thread that makes it, and then for the lock."""
 TOGETHER = 1.0
 """Seconds in which writes may begin that share a commit: tgtd takes its time over some."""
+
+MOST_TOLD = 10_000
+"""Entries of the audit that may wait for a commit."""
+USES_INTERVAL = 60.0
+"""Seconds between two commits of when tokens were used."""
+OURSELVES = Act(Principal("storlever", Role.ADMIN), "", "audit", "")
 
 SHORT_SECRET_WARNING = (
     f"the password has fewer than {SHORT_SECRET} characters: it is easy to guess, and some "
@@ -52,9 +67,25 @@ class Store(Protocol):
 
     def load(self) -> Inventory: ...
 
-    def commit(self, edit: Edit) -> None:
-        """Make the edit durable before returning. Raises StateFailed; whatever is raised, nothing
-        changed, unless its code is `state-doubtful`: then a restart may find the edit made."""
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+        """Make the edit and the audit's entries durable before returning. Raises StateFailed;
+        whatever is raised, nothing changed, unless its code is `state-doubtful`: then a restart may
+        find the edit made."""
+
+    def forget(self, now: datetime) -> bool:
+        """Remove some of the audit that was kept long enough; whether there may be more. Raises
+        StateFailed."""
+
+    def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        """The link before the oldest entry that is kept, and a page of entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A call of a method of Service, and in whose name."""
+
+    act: Act
+    call: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +134,17 @@ class Service:
         """The writes that are in force, and not durable yet."""
         self._open = False
         """Whether more may come to them before the commit."""
+        self._edit = Edit()
+        """What the write under way made."""
+        self._entries: list[Entry] = []
+        """What the audit has to tell of the writes in force."""
+        self._told: deque[Entry] = deque()
+        """What it has to tell besides, at the next commit."""
+        self._lost = 0
+        """How many of those there was no room for."""
+        self.used: dict[str, datetime] = {}
+        """When tokens were used, by name, since that was last made durable."""
+        self._due = time.monotonic() + USES_INTERVAL
         for target in self.inventory.targets.values():
             for unit in target.units:
                 self._shelf.claim((target.name, unit.lun), [unit])
@@ -291,18 +333,87 @@ class Service:
             self._enact(self._latest.remove_unit(name, lun))
         return ()
 
+    # -- tokens
+
+    def tokens(self) -> list[Token]:
+        return [self.token(name) for name in sorted(self.inventory.tokens)]
+
+    def token(self, name: str) -> Token:
+        token = self.inventory.token(name)
+        return replace(token, last_used=self.used.get(name, token.last_used))
+
+    def add_token(self, name: str, role: Role, lifetime: timedelta | None) -> tuple[Token, str]:
+        """The token, and its secret, which is not kept. It needs no tgtd."""
+        with self._turn():
+            token, secret = Token.new(name, role, lifetime, now())
+            self._adopt(self._latest.add_token(token))
+        return token, secret
+
+    def remove_token(self, name: str) -> tuple[str, ...]:
+        with self._turn():
+            self._adopt(self._latest.remove_token(name))
+        return ()
+
+    # -- the audit
+
+    def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        """The link before the oldest entry that is kept, and a page of what is durable."""
+        return self._store.audit(search)
+
+    def tell(self, act: Act, outcome: str) -> None:
+        """Have the audit tell of a request that changed nothing, at the next commit. Any thread may
+        call this, and does not wait."""
+        entry = audit.entry(act, now(), outcome)
+        _log(entry)
+        if len(self._told) < MOST_TOLD:
+            self._told.append(entry)
+        else:
+            self._lost += 1
+
+    def keep(self, *, last: bool = False) -> None:
+        """Make durable what the audit was told and, now and then or at the `last`, when tokens were
+        used; and forget what the audit kept long enough. Raises StateFailed, or Unavailable when
+        other writes take too long."""
+        if not (last or self._told or time.monotonic() > self._due):
+            return
+        with self._turn():
+            if last or time.monotonic() > self._due:
+                self._due = time.monotonic() + USES_INTERVAL
+                self._adopt(self._latest.with_uses(self.used))
+                self.used.clear()
+                while self._store.forget(now()):
+                    pass
+            self._note_lost()
+            if self._told and not self._group.edit:
+                self._record(Edit())
+
+    def _note_lost(self) -> None:
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._told.append(audit.entry(OURSELVES, now(), f"{lost} entries were lost"))
+
     # -- the write path
 
-    def together(self, writes: Sequence[Callable[[], Answer]]) -> list[Answer | Exception]:
-        """Carry out calls of the methods above in turn, and make them durable in one commit; what
-        each of them returned or raised. Where the commit fails, that is what became of all of
-        them: what one of them found may have been another's doing.
+    def together(self, writes: Sequence[Write]) -> list[Any]:
+        """Carry out calls of the methods above in turn, and make them durable in one commit with
+        what the audit tells of them; what each of them returned or raised. Where the commit fails,
+        that is what became of all of them: what one found may have been another's doing.
 
         Those that would begin after `TOGETHER` are left out: the first has waited long enough.
         """
-        outcomes: list[Answer | Exception] = []
         try:
             self._reconciler.require_up()
+        except Exception as error:
+            return [error for _ in writes]
+        return self._all(writes)
+
+    def apart(self, write: Write) -> Any:
+        """Carry out one that needs no tgtd; what it returned or raised."""
+        return self._all([write])[0]
+
+    def _all(self, writes: Sequence[Write]) -> list[Any]:
+        outcomes: list[Any] = []
+        try:
             with self._turn():
                 deadline = time.monotonic() + TOGETHER
                 for write in writes:
@@ -313,14 +424,16 @@ class Service:
             return [error for _ in writes]
         return outcomes
 
-    def _outcome(self, write: Callable[[], Answer]) -> Answer | Exception:
-        before = self._group
+    def _outcome(self, write: Write) -> Any:
+        before, self._edit = self._group, Edit()
         try:
-            return write()
+            answer = write.call()
         except Exception as error:
             if self._group is not before:  # it is in force, and its caller hears of a failure
                 raise
             return error
+        self._entries.append(audit.entry(write.act, now(), DONE, self._edit, before.after))
+        return answer
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -377,6 +490,7 @@ class Service:
         """Bring an edit of the latest into force, or raise and leave all as it was."""
         if not edit:
             return
+        self._edit = edit
         write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
         scope = write.scope(self._failing())
@@ -384,13 +498,20 @@ class Service:
         self._group = self._group.joined(write)
         self._reconciler.opened |= write.moved
 
+    def _adopt(self, edit: Edit) -> None:
+        """Take an edit of the latest that is nothing to tgtd."""
+        self._edit = edit
+        self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))
+
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
         if not group.edit:
+            self._told.extend(self._entries)
+            self._entries.clear()
             return
         try:
-            self._store.commit(group.edit)
+            self._record(group.edit)
         except Exception:
             self._abandon()
             raise
@@ -405,8 +526,19 @@ class Service:
             self._reconciler.forgive(group.scope(self._failing()))
         failpoint.reached("write.finished")
 
+    def _record(self, edit: Edit) -> None:
+        """Commit the edit with all that the audit has to tell."""
+        told = list(self._told)
+        self._store.commit(edit, (*told, *self._entries))
+        for _ in told:
+            self._told.popleft()
+        for entry in self._entries:
+            _log(entry)
+        self._entries.clear()
+
     def _abandon(self) -> None:
-        """Put back what was before."""
+        """Put back what was before. Who asked for it hears of a failure, and so does the audit."""
+        self._entries.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit:
             self._reconciler.abandon(group.before, group.scope(self._failing()))
@@ -425,6 +557,14 @@ class Service:
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _log(entry: Entry) -> None:
+    log.info("audit", **{name: value for name, value in entry.as_json().items() if value})
 
 
 def no_turn() -> Unavailable:

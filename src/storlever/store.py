@@ -9,15 +9,19 @@ noticed as well when SQLite takes damage in its log for the log's end.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
+from storlever.audit import Entry, Json, Link, Search
 from storlever.errors import StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
+from storlever.journal import ANCHOR, Journal, Keep
 from storlever.model import (
     Access,
     Account,
@@ -28,7 +32,9 @@ from storlever.model import (
     ScsiProduct,
     Target,
 )
+from storlever.principal import Role
 from storlever.schema import REVISION, SQL
+from storlever.token import Token
 
 _DISCOVERY = "discovery"
 _UNMARKED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
@@ -37,8 +43,10 @@ _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
 """What a document raises that is no target, account or setting."""
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> Any:
     """What json asks of a value that is none of its own; asdict would copy it all."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
@@ -68,12 +76,20 @@ class SqliteStore:
     """The file at `path`, made when it is not there. Raises StateUnusable, also where the file
     lacks commits that `witness` knows of; then it is left as it is."""
 
-    def __init__(self, path: Path, witness: Witness | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        witness: Witness | None = None,
+        *,
+        keep: Keep | None = None,
+    ) -> None:
         self._path = path
         self._log = path.with_name(path.name + "-wal")
         self._witness = witness or _Nobody()
         self._sound = False
         """Whether it was all read once."""
+        self._lock = threading.Lock()
+        """Of the connection, which shows whoever uses it what is not committed yet."""
         with self._reading():
             if not path.exists():
                 self._require_new()
@@ -86,6 +102,9 @@ class SqliteStore:
                 self._revision = self._found_revision()
                 self._require_nothing_lost()
                 schema.migrate(self._connection)
+                self._journal = Journal(self._connection, keep or Keep())
+                self._anchor = self._found_anchor()
+                self._link = self._journal.last(self._anchor)
             except BaseException:
                 self._connection.close()
                 raise
@@ -100,23 +119,28 @@ class SqliteStore:
             accounts = [Account(**document) for document in self._documents("account")]
             settings = dict(self._rows("setting"))
             discovery = DiscoveryAuth(**settings.get(_DISCOVERY, {}))
-            inventory = Inventory.of(targets, accounts, discovery)
+            tokens = [_token(document) for document in self._documents("token")]
+            inventory = Inventory.of(targets, accounts, discovery, tokens)
         self._sound = True
         return inventory
 
-    def commit(self, edit: Edit) -> None:
-        """Raises StateFailed, and then nothing has changed, unless its code is `state-doubtful`:
-        then the edit may be found in the file by the next start, until a commit succeeds."""
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+        """The edit, and what the audit has to tell. Raises StateFailed, and then nothing has
+        changed, unless its code is `state-doubtful`: then the edit may be found in the file by the
+        next start, until a commit succeeds."""
         revision = self._revision + 1
         try:
-            with self._transaction():
+            with self._lock, self._transaction():
                 failpoint.reached("store.begun")
                 for name, target in edit.targets.items():
                     self._write("target", name, target)
                 for name, account in edit.accounts.items():
                     self._write("account", name, account)
+                for name, token in edit.tokens.items():
+                    self._write("token", name, token)
                 if edit.discovery is not None:
                     self._write("setting", _DISCOVERY, edit.discovery)
+                link = self._journal.append(self._link, entries)
                 self._write("setting", REVISION, revision)
                 failpoint.reached("store.written")
         except Exception as error:
@@ -124,8 +148,26 @@ class SqliteStore:
             if isinstance(error, sqlite3.Error):
                 raise _failure(error) from error
             raise
-        self._revision = revision
+        self._revision, self._link = revision, link
         self._witness.commit(revision)
+
+    def forget(self, now: datetime) -> bool:
+        """Remove entries of the audit that were kept long enough; whether there may be more.
+        Raises StateFailed."""
+        try:
+            with self._lock, self._transaction():
+                anchor = self._journal.forget(self._link, now)
+                if anchor is not None:
+                    self._write("setting", ANCHOR, anchor)
+        except sqlite3.Error as error:
+            raise _failure(error) from error
+        self._anchor = anchor or self._anchor
+        return anchor is not None
+
+    def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        """The link before the oldest entry that is kept, and a page of entries."""
+        with self._lock:
+            return self._anchor, self._journal.page(search)
 
     def _take_back(self, error: Exception) -> None:
         """Make sure that what `error` kept from being committed is not in the file.
@@ -135,7 +177,7 @@ class SqliteStore:
         Raises StateFailed where not even that can be written.
         """
         try:
-            with self._transaction():
+            with self._lock, self._transaction():
                 self._write("setting", REVISION, self._revision)
         except Exception as another:
             if getattr(error, "sqlite_errorcode", 0) in _UNMARKED:
@@ -167,7 +209,10 @@ class SqliteStore:
             raise
 
     def _write(
-        self, table: str, name: str, value: Target | Account | DiscoveryAuth | int | None
+        self,
+        table: str,
+        name: str,
+        value: Target | Account | DiscoveryAuth | Token | Link | int | None,
     ) -> None:
         if value is None:
             self._connection.execute(SQL[table].delete, (name,))
@@ -183,6 +228,10 @@ class SqliteStore:
             raise StateUnusable(f"the state file {self._path} is damaged: it has no revision")
         revision: int = self._checked("setting", *row)
         return revision
+
+    def _found_anchor(self) -> Link:
+        row = self._connection.execute(SQL["setting"].select_one, (ANCHOR,)).fetchone()
+        return Link(**self._checked("setting", *row)) if row else Link()
 
     def _require_new(self) -> None:
         """Where there is no file, there never was one, as far as can be known."""
@@ -262,12 +311,23 @@ class MemoryStore:
 
     def __init__(self, inventory: Inventory | None = None) -> None:
         self._inventory = inventory or Inventory()
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        schema.migrate(connection)
+        self._journal = Journal(connection, Keep())
+        self._link = Link()
 
     def load(self) -> Inventory:
         return self._inventory
 
-    def commit(self, edit: Edit) -> None:
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
         self._inventory = self._inventory.after(edit)
+        self._link = self._journal.append(self._link, entries)
+
+    def forget(self, now: datetime) -> bool:
+        return self._journal.forget(self._link, now) is not None
+
+    def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        return Link(), self._journal.page(search)
 
 
 def _failure(error: sqlite3.Error) -> StateFailed:
@@ -300,3 +360,10 @@ def _unit(document: dict[str, Any]) -> LogicalUnit:
     if document["product"] is not None:
         document["product"] = ScsiProduct(**document["product"])
     return LogicalUnit(**document)
+
+
+def _token(document: dict[str, Any]) -> Token:
+    document["role"] = Role(document["role"])
+    for name in ("created", "expires", "last_used"):
+        document[name] = document[name] and datetime.fromisoformat(document[name])
+    return Token(**document)

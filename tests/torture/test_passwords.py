@@ -94,7 +94,7 @@ class Story:
             self.store.full = True
         elif fault != "none":
             self.store.killed = fault
-        for outcome in self.core.service.together(writes):
+        for outcome in self.core.together(writes):
             self.seen["refused" if isinstance(outcome, Exception) else "written"] += 1
 
     def _drawn(self) -> Callable[[], object]:

@@ -1,22 +1,26 @@
 """The core on its in-memory twins, with faults on demand."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from storlever.audit import Entry
 from storlever.backing import Machine
 from storlever.errors import StateFailed, Unavailable
 from storlever.inventory import Edit
 from storlever.names import GUARD
 from storlever.notes import MemoryNotes
+from storlever.principal import Act, Principal, Role
 from storlever.reconciler import Reconciler
-from storlever.service import Service
+from storlever.service import Service, Write
 from storlever.store import MemoryStore
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 
+ACT = Act(Principal("tester", Role.ADMIN, "127.0.0.1"), "0" * 32, "test", "/test")
 FOREIGN = "iqn.2026-01.test:foreign"
 
 
@@ -72,10 +76,10 @@ class FlakyTgtd:
 class FlakyStore(MemoryStore):
     full = False
 
-    def commit(self, edit: Edit) -> None:
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
         if self.full:
             raise StateFailed("no space", code="state-full")
-        super().commit(edit)
+        super().commit(edit, entries)
 
 
 class MortalStore(FlakyStore):
@@ -83,10 +87,10 @@ class MortalStore(FlakyStore):
 
     killed = ""
 
-    def commit(self, edit: Edit) -> None:
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
         if self.killed == "before":
             raise Crash
-        super().commit(edit)
+        super().commit(edit, entries)
         if self.killed == "after":
             raise Crash
 
@@ -107,6 +111,9 @@ class Core:
         self.backend = TgtdBackend(self.flaky, self.tgtd, machine)
         self.reconciler = Reconciler(self.backend, self.notes)
         self.service = Service(self.store, self.reconciler, machine, lock)
+
+    def together(self, calls: Iterable[Callable[[], object]]) -> list[Any]:
+        return self.service.together([Write(ACT, call) for call in calls])
 
     def reborn(self) -> "Core":
         return Core(self.folder, self.tgtd, self.store, self.notes)

@@ -33,6 +33,7 @@ class Client:
             "http_version": "1.1",
             "method": "PUT",
             "scheme": "http",
+            "server": ("127.0.0.1", 80),
             "path": path,
             "raw_path": path.encode(),
             "query_string": b"",

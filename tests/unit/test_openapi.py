@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from storlever import names
-from storlever.web.app import ROUTERS
+from storlever.web.app import TABLES
 from storlever.web.openapi import LINKS, PROBLEMS, document
 from storlever.web.problem import TITLES
 from storlever.web.wire import (
@@ -102,7 +102,7 @@ def test_what_is_taken_is_allowed_by_what_is_published(
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:
-    routes = [route for router in ROUTERS for route in router.routes]
+    routes = [route for table in TABLES for route in table.router.routes]
     made: dict[str, Any] = json.loads(document(routes))
     return made
 

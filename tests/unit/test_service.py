@@ -1,10 +1,11 @@
 """The use cases on the in-memory twins: what needs more than one layer, and no real tgtd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from storlever.audit import Entry
 from storlever.backing import Machine
 from storlever.errors import Conflict, Invalid, NotFound, Unavailable, Unfit, Untrusted
 from storlever.inventory import Direction, Edit
@@ -51,7 +52,7 @@ def killed(core: Core, *writes: Callable[[Core], object], when: str = "before") 
     life.settle()
     store.killed = when
     with pytest.raises(Crash):
-        life.service.together([lambda write=write: write(life) for write in writes])  # type: ignore[misc]
+        life.together([lambda write=write: write(life) for write in writes])  # type: ignore[misc]
     store.killed = ""
     return life.reborn()
 
@@ -113,10 +114,10 @@ class Looking(MemoryStore):
 
     core: Core
 
-    def commit(self, edit: Edit) -> None:
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
         service = self.core.service
         self.shown = service.target(T).state, service.unit(T, 1).state, service.unit(T, 1).reason
-        super().commit(edit)
+        super().commit(edit, entries)
 
 
 @pytest.mark.parametrize(

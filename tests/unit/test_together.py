@@ -3,10 +3,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from storlever.audit import Entry
 from storlever.errors import Conflict, Refused, StateFailed, Unavailable
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account
@@ -15,7 +16,7 @@ from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 from storlever.web import threads
 from storlever.web.threads import Threaded
-from tests.unit.core import Core, Crash, FlakyStore
+from tests.unit.core import ACT, Core, Crash, FlakyStore
 from tests.world import folder, image
 
 T, U, NEW = "iqn.2026-01.test:one", "iqn.2026-01.test:two", "iqn.2026-01.test:new"
@@ -27,8 +28,8 @@ ALICE, BOB = Account("alice", "alice's secret"), Account("bob", "bob's secret")
 class CountingStore(FlakyStore):
     commits = 0
 
-    def commit(self, edit: Edit) -> None:
-        super().commit(edit)
+    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+        super().commit(edit, entries)
         self.commits += 1
 
 
@@ -82,7 +83,7 @@ def _writes(core: Core) -> list[tuple[Callable[[], object], Evidence]]:
 
 
 def together(core: Core) -> list[object]:
-    return core.service.together([write for write, _ in _writes(core)])
+    return core.together([write for write, _ in _writes(core)])
 
 
 def require_as_told(core: Core, outcomes: list[object]) -> None:
@@ -114,7 +115,7 @@ def test_writes_together_build_on_each_other_and_share_a_commit(core: Fixed) -> 
 def test_nobody_sees_what_is_not_durable(core: Fixed) -> None:
     before, seen = core.service.inventory, []
     together = [lambda: core.service.add_target(NEW), lambda: seen.append(core.service.inventory)]
-    core.service.together(together)
+    core.together(together)
     assert seen == [before]
     assert NEW in core.service.inventory.targets
 
@@ -127,7 +128,7 @@ def test_one_that_is_refused_leaves_the_others_alone(core: Fixed) -> None:
         raise ZeroDivisionError
 
     first, *rest = [write for write, _ in _writes(core)]
-    outcomes = core.service.together([first, refused, *rest, broken])
+    outcomes = core.together([first, refused, *rest, broken])
     assert isinstance(outcomes.pop(), ZeroDivisionError)
     assert isinstance(outcomes.pop(1), Conflict)
     require_as_told(core, outcomes)
@@ -149,7 +150,7 @@ def test_without_a_commit_all_of_them_are_undone(core: Fixed) -> None:
 
 def test_a_refusal_that_stood_on_what_was_undone_is_no_answer(core: Fixed) -> None:
     core.store.full = True
-    twice = core.service.together([lambda: core.service.add_target(NEW)] * 2)
+    twice = core.together([lambda: core.service.add_target(NEW)] * 2)
     assert [type(outcome) for outcome in twice] == [StateFailed, StateFailed]
 
 
@@ -217,7 +218,7 @@ def test_a_refused_write_leaves_the_note_of_the_others_in_place(core: Fixed) -> 
 
     before = core.shown()
     with pytest.raises(Crash):
-        core.service.together([lambda: core.service.add_target(NEW), refused, killed])
+        core.together([lambda: core.service.add_target(NEW), refused, killed])
     next_life = Fixed(core.folder, core.tgtd, CountingStore(core.service.inventory), core.notes)
     next_life.settle()
     assert next_life.service.health().foreign == ("iqn.2026-01.test:foreign",)
@@ -231,7 +232,7 @@ def test_what_is_lost_in_the_middle_is_undone_even_if_the_commit_fails(core: Fix
 
     before = core.shown()
     core.store.full = True
-    outcomes = core.service.together([lambda: core.service.add_target(NEW), timed_out])
+    outcomes = core.together([lambda: core.service.add_target(NEW), timed_out])
     assert [type(outcome) for outcome in outcomes] == [StateFailed, StateFailed]
     core.flaky.mend()
     core.settle()
@@ -270,7 +271,7 @@ def test_an_initiator_whose_name_forges_tgtds_words_stops_no_group(core: Fixed) 
         lambda: core.service.remove_user(U, IN, "bob"),
         lambda: core.service.add_target(f"{NEW}2"),
     ]
-    assert core.service.together(writes) == [()] * 3
+    assert core.together(writes) == [()] * 3
 
 
 def test_what_others_took_meanwhile_is_not_put_back_under_them(core: Fixed) -> None:
@@ -282,7 +283,7 @@ def test_what_others_took_meanwhile_is_not_put_back_under_them(core: Fixed) -> N
         core.raw(Mode.ACCOUNT, Op.BIND, ("user", "stranger"), tid=99)
 
     core.store.full = True
-    core.service.together([lambda: core.service.add_user(U, IN, BOB), others])
+    core.together([lambda: core.service.add_user(U, IN, BOB), others])
     core.settle()
     assert core.tgtd.targets[99].bound.slots[:2] == ["bob", "stranger"]
 
@@ -317,7 +318,7 @@ def test_a_failure_after_a_write_is_in_force_undoes_it_and_all_others(
             patch.setattr(core.service, "_claim", broken)
             core.service.add_unit(U, 3, {"backing_path": f"{core.folder}/3.img"})
 
-    outcomes = core.service.together([lambda: core.service.add_target(NEW), fails])
+    outcomes = core.together([lambda: core.service.add_target(NEW), fails])
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
     assert core.shown() == before
     assert core.settle() == 0
@@ -332,7 +333,7 @@ def test_what_a_write_lets_go_of_is_free_when_that_is_durable(core: Fixed) -> No
         lambda service: service.remove_unit(T, 1),
     ]
     for move in moves:
-        outcomes = core.service.together(
+        outcomes = core.together(
             [lambda: move(core.service), lambda: core.service.add_unit(U, 5, take)]  # noqa: B023
         )
         assert isinstance(outcomes[1], Conflict)
@@ -387,12 +388,12 @@ def test_what_waits_is_done_together(core: Fixed) -> None:
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            asked = [asyncio.create_task(threaded.write(Service.add_target, x)) for x in names]
+            asked = [asyncio.create_task(threaded.write(ACT, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
             assert not any(each.done() for each in asked)
         assert await asyncio.gather(*asked) == [()] * len(names)
         with pytest.raises(Conflict):
-            await threaded.write(Service.add_target, names[0])
+            await threaded.write(ACT, Service.add_target, names[0])
 
     asyncio.run(ask())
     assert set(core.service.inventory.targets) >= set(names)
@@ -409,7 +410,7 @@ def test_a_group_is_over_in_time_and_the_rest_is_the_next(
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            asked = [asyncio.create_task(threaded.write(Service.add_target, x)) for x in names]
+            asked = [asyncio.create_task(threaded.write(ACT, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
         assert await asyncio.gather(*asked) == [()] * len(names)
 
@@ -430,13 +431,13 @@ def test_a_write_that_waits_too_long_is_never_made(
 
     async def ask() -> None:
         threaded = Threaded(core.service)
-        first = asyncio.create_task(threaded.write(slow))
+        first = asyncio.create_task(threaded.write(ACT, slow))
         await asyncio.to_thread(busy.wait, 10)
         with pytest.raises(Unavailable, match="waiting"):
-            await threaded.write(Service.add_target, NEW)
+            await threaded.write(ACT, Service.add_target, NEW)
         go_on.set()
         await first
-        assert await threaded.write(Service.target_names) == sorted([T, U])
+        assert await threaded.write(ACT, Service.target_names) == sorted([T, U])
 
     asyncio.run(ask())
 
@@ -451,7 +452,7 @@ def test_a_write_that_is_left_out_waits_no_longer_than_others(
         threaded = Threaded(core.service)
         with core.service._lock:
             asked = [
-                asyncio.create_task(threaded.write(Service.add_target, f"{NEW}{number}"))
+                asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}{number}"))
                 for number in range(3)
             ]
             await asyncio.sleep(0.2)
@@ -466,15 +467,15 @@ def test_a_cancelled_request_that_waits_is_never_made(core: Fixed) -> None:
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            first = asyncio.create_task(threaded.write(Service.add_target, f"{NEW}1"))
+            first = asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}1"))
             await asyncio.sleep(0.05)
-            second = asyncio.create_task(threaded.write(Service.add_target, f"{NEW}2"))
+            second = asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}2"))
             await asyncio.sleep(0.05)
             second.cancel()
         await first
         with pytest.raises(asyncio.CancelledError):
             await second
-        assert await threaded.write(Service.target_names) == sorted([T, U, f"{NEW}1"])
+        assert await threaded.write(ACT, Service.target_names) == sorted([T, U, f"{NEW}1"])
         threaded.close()
 
     asyncio.run(ask())

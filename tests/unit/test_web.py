@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -18,12 +18,15 @@ from storlever.errors import (
     ConfigError,
     Conflict,
     Fault,
+    Forbidden,
     Invalid,
     NotFound,
     Refused,
     StateFailed,
     StateUnusable,
     StorLeverError,
+    Throttled,
+    Unauthenticated,
     Unavailable,
 )
 from storlever.inventory import Direction
@@ -31,11 +34,15 @@ from storlever.model import Account, DiscoveryAuth, LogicalUnit
 from storlever.service import UnitStatus
 from storlever.tgtd.wire import Reply
 from storlever.web.app import create_app
+from storlever.web.authentication import Authentication
 from storlever.web.body import MAX_BODY, MAX_KEYS
-from storlever.web.gate import MAX_HEADER, Gate, host_of, is_local
+from storlever.web.edge import Edge
+from storlever.web.gate import MAX_HEADER, Gate
+from storlever.web.hosts import host_of, is_local
 from storlever.web.problem import CODES, STATUSES, TITLES, of_error
 from storlever.web.san import PREFIX
 from storlever.web.threads import Threaded
+from storlever.web.throttle import Throttle
 from storlever.web.wire import (
     Conf,
     ConfUpdate,
@@ -119,7 +126,10 @@ def test_any_host_header_can_be_judged(header: str) -> None:
 @pytest.fixture(scope="module")
 def guarded() -> TestClient:
     """An application that says yes to whatever the gate lets through."""
-    return TestClient(Gate(PlainTextResponse("yes")), LOCAL)
+    service = Core(Path("/nowhere")).service
+    edge = Edge()
+    gate = Gate(PlainTextResponse("yes"), edge, Authentication(edge, service, Throttle()), service)
+    return TestClient(gate, LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +231,9 @@ ERRORS: list[tuple[StorLeverError, int, str]] = [
     (NotFound("no target", code="target-not-found"), 404, "target-not-found"),
     (Conflict("there", code="target-exists"), 409, "target-exists"),
     (Refused("tgtd will not"), 409, "refused"),
+    (Unauthenticated("who?"), 401, "token-missing"),
+    (Throttled(3.2), 429, "too-many-failures"),
+    (Forbidden("no"), 403, "forbidden"),
     (Unavailable("tgtd is down"), 503, "tgtd-unavailable"),
     (StateFailed("no luck"), 503, "state-unwritable"),
     (StateFailed("no room", code="state-full"), 507, "state-full"),
@@ -230,7 +243,7 @@ ERRORS: list[tuple[StorLeverError, int, str]] = [
 
 @pytest.mark.parametrize(("error", "status", "code"), ERRORS)
 def test_an_error_is_answered_in_one_shape(error: StorLeverError, status: int, code: str) -> None:
-    answer = of_error(Request(SCOPE), error)
+    answer = of_error(SCOPE, error)
     assert answer.status_code == status
     assert answer.media_type == "application/problem+json"
     body = json.loads(bytes(answer.body))
@@ -245,13 +258,13 @@ def test_an_error_is_answered_in_one_shape(error: StorLeverError, status: int, c
 def test_every_error_that_a_request_can_meet_has_a_status() -> None:
     """Those of the start end the service before it serves."""
     leaves = set(StorLeverError.__subclasses__())
-    assert leaves - {StateUnusable, ConfigError} == set(STATUSES)
+    assert leaves - {StateUnusable, ConfigError} == set(STATUSES) - {Throttled}
     assert {*STATUSES.values(), *CODES} <= TITLES.keys()
 
 
 def test_faults_are_told_by_the_names_of_the_api() -> None:
     error = Invalid(Fault("backing_path", "is gone"), Fault("serial_number", "is long"))
-    body = json.loads(bytes(of_error(Request(SCOPE), error).body))
+    body = json.loads(bytes(of_error(SCOPE, error).body))
     assert body["errors"] == [
         {"field": "path", "message": "is gone"},
         {"field": "scsi_sn", "message": "is long"},
@@ -261,12 +274,12 @@ def test_faults_are_told_by_the_names_of_the_api() -> None:
 
 def test_sessions_in_the_way_are_told() -> None:
     error = Conflict("in use", code="sessions-active", blocking=(("iqn.me", "10.0.0.1"),))
-    body = json.loads(bytes(of_error(Request(SCOPE), error).body))
+    body = json.loads(bytes(of_error(SCOPE, error).body))
     assert body["blocking"] == [{"initiator": "iqn.me", "addr": "10.0.0.1"}]
 
 
 def test_what_is_unavailable_says_when_to_ask_again() -> None:
-    assert of_error(Request(SCOPE), Unavailable("x")).headers["Retry-After"] == "2"
+    assert of_error(SCOPE, Unavailable("x")).headers["Retry-After"] == "2"
 
 
 # -- the application on the twins

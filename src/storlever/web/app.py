@@ -7,25 +7,32 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import docs, health, openapi, san
+from storlever.web import audit, docs, health, openapi, san, tokens
+from storlever.web.authentication import Authentication
 from storlever.web.body import LARGE_BODIES
+from storlever.web.edge import Edge
 from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
+from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
+from storlever.web.throttle import Throttle
 
-ROUTERS = (san.router, health.router, docs.router)
+TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
 
 
-def create_app(core: Threaded) -> FastAPI:
+def create_app(core: Threaded, edge: Edge | None = None) -> FastAPI:
+    edge = edge or Edge()
+    authentication = Authentication(edge, core.service, Throttle())
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Gate)],
+        middleware=_middleware(edge, authentication, core),
         exception_handlers={
             StorLeverError: _on_error,
             RequestValidationError: _on_faults,
@@ -34,17 +41,34 @@ def create_app(core: Threaded) -> FastAPI:
         },
     )
     app.state.core = core
+    app.state.edge = edge
+    app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes))
-    for router in ROUTERS:
-        app.router.routes.extend(router.routes)  # an included router is matched twice
+    for table in TABLES:
+        app.router.routes.extend(table.router.routes)  # an included router is matched twice
     app.router.routes.append(docs.assets())
+    require_rights(app.routes)
     return app
+
+
+def _middleware(edge: Edge, authentication: Authentication, core: Threaded) -> list[Middleware]:
+    gate = Middleware(Gate, edge=edge, authentication=authentication, service=core.service)
+    if not edge.origins:
+        return [gate]
+    pages = Middleware(
+        CORSMiddleware,
+        allow_origins=edge.origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Location", "Warning", "X-Request-Id"],
+    )
+    return [pages, gate]
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StorLeverError)
-    return of_error(request, error)
+    return of_error(request.scope, error)
 
 
 async def _on_faults(request: Request, error: Exception) -> Response:
@@ -79,8 +103,8 @@ def _methods(request: Request) -> set[str]:
     """Every method of a path, whichever of its routes was met first."""
     return {
         method
-        for router in ROUTERS
-        for route in router.routes
+        for table in TABLES
+        for route in table.router.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     } or {"GET", "HEAD"}  # those of the static files

@@ -1,17 +1,17 @@
 """Bodies read strictly: JSON by type, one value a key, within bounds."""
 
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from anyio import CapacityLimiter
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Request
 from starlette.exceptions import HTTPException
 
 MAX_BODY = 1 << 20
 MAX_KEYS = 100
 """Keys of one object. No shape has as many, and each that is unknown is told of."""
+MAX_DEPTH = 16
+"""Levels of a body's arrays and objects. No shape has as many."""
 SMALL = 16 << 10
 """Bytes of a body that anybody may have here at any time; what clients send is far less."""
 LARGE_BODIES = 4
@@ -38,9 +38,12 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         text = await self.body()
         try:
-            return json.loads(
+            found = json.loads(
                 text.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant
             )
+            if _depth(found) > MAX_DEPTH:
+                raise ValueError(f"it has at most {MAX_DEPTH} levels")
+            return found
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"the body is not sound JSON: {error}") from None
 
@@ -62,22 +65,6 @@ class JsonRequest(Request):
         return bytes(chunks)
 
 
-class JsonRoute(APIRoute):
-    """A route that reads its body, if it takes one, as JsonRequest does."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            read = JsonRequest(request.scope, request.receive)
-            try:
-                return await handle(read)
-            finally:
-                read.release()
-
-        return strict
-
-
 def _too_large() -> HTTPException:
     return HTTPException(413, f"a body has at most {MAX_BODY} bytes")
 
@@ -93,3 +80,17 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _depth(value: Any) -> int:
+    """Levels of arrays and objects, as far as one more than MAX_DEPTH."""
+    depth, level = 0, [value]
+    while depth <= MAX_DEPTH:
+        level = [each for each in level if isinstance(each, list | dict)]
+        if not level:
+            break
+        depth += 1
+        level = [
+            inner for each in level for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth

@@ -6,11 +6,14 @@ The assets of Swagger UI come from the installed package fastapi-offline.
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
+
+from storlever.principal import Role
+from storlever.web.table import Table
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -38,20 +41,20 @@ _POLICY = {
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 }
 
-router = APIRouter(include_in_schema=False)
+table = Table(in_schema=False)
 
 
-@router.get("/docs")
+@table.get("/docs", Role.NOBODY)
 async def page() -> Response:
     return HTMLResponse(_PAGE, headers=_POLICY)
 
 
-@router.get("/openapi.json")
+@table.get("/openapi.json", Role.NOBODY)
 async def document(request: Request) -> Response:
     return Response(request.app.state.document(), media_type="application/json")
 
 
-@router.get("/docs/start.js")
+@table.get("/docs/start.js", Role.NOBODY)
 async def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
@@ -64,6 +67,10 @@ class _Whole(StaticFiles):
         await super().__call__({**scope, "headers": headers}, receive, send)
 
 
+class _Assets(Mount):
+    may = Role.NOBODY
+
+
 def assets() -> Mount:
     folder = Path(str(files("fastapi_offline"))) / "static"
-    return Mount("/docs/assets", _Whole(directory=folder))
+    return _Assets("/docs/assets", _Whole(directory=folder))

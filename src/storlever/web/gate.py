@@ -1,44 +1,31 @@
-"""What is checked of every request before it is anybody's business: host, origin, path.
+"""What is checked of every request before it is anybody's business: host, who asks, origin, path;
+and what is told of it afterwards, in the log and in the audit.
 
 A service on loopback is within reach of every web page its administrator opens; the allow-list of
 hosts ends DNS rebinding, the origin checks end cross-site writes.
 """
 
-import re
 import time
 import uuid
-from ipaddress import ip_address
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from storlever.web.problem import problem
+from storlever.errors import Throttled, Unauthenticated
+from storlever.principal import Act, Principal, Role
+from storlever.service import Service
+from storlever.web.authentication import Authentication
+from storlever.web.edge import Edge
+from storlever.web.hosts import host_of, is_local
+from storlever.web.problem import of_error, problem
 
 log = structlog.get_logger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOCAL_NAMES = frozenset({"localhost"})
 MAX_HEADER = 16 * 1024
 """Bytes of a request's header, however they arrive."""
 CLOSING = {"Connection": "close"}
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
-
-
-def host_of(header: str) -> str | None:
-    """The host of a Host header, in lower case and without brackets; None when malformed."""
-    match = _HOST.fullmatch(header)
-    return match[1].strip("[]").lower() if match else None
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is this machine by its very spelling; 127.0.0.1.example.com is not."""
-    if host in LOCAL_NAMES:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def marks(request_id: str) -> dict[str, str]:
@@ -52,8 +39,13 @@ def marks(request_id: str) -> dict[str, str]:
 
 
 class Gate:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, edge: Edge, authentication: Authentication, service: Service
+    ) -> None:
         self._app = app
+        self._edge = edge
+        self._authentication = authentication
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,6 +68,7 @@ class Gate:
         try:
             await (self._refusal(scope) or self._app)(scope, receive, answer)
         finally:
+            self._tell(scope, status)
             log.info(
                 "request",
                 method=scope["method"],
@@ -87,6 +80,13 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
+        return (
+            self._malformed(scope, headers)
+            or self._unknown(scope, headers)
+            or self._misled(scope, headers)
+        )
+
+    def _malformed(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if _size(scope) > MAX_HEADER:
             detail = f"a header has at most {MAX_HEADER} bytes"
             return problem(scope, 431, "header-too-large", detail, headers=CLOSING)
@@ -98,10 +98,28 @@ class Gate:
         if host is None:
             detail = "the request needs one well-formed Host"
             return problem(scope, 400, "malformed", detail, headers=CLOSING)
-        if not is_local(host):
-            return problem(
-                scope, 421, "host-not-allowed", "Host must be a loopback address or localhost"
-            )
+        if not self._is_ours(host, scope):
+            detail = "Host must be a name or an address that this service goes by"
+            return problem(scope, 421, "host-not-allowed", detail)
+        return None
+
+    def _is_ours(self, host: str, scope: Scope) -> bool:
+        """By its very spelling; an address is ours where the request came in on it."""
+        server, _ = scope.get("server") or ("", 0)
+        return is_local(host) or host in self._edge.hosts or host == server
+
+    def _unknown(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        """Find out who asks."""
+        state = scope["state"]
+        address = self._authentication.address(scope, headers)
+        try:
+            state["principal"] = self._authentication.principal(scope, headers, address)
+        except Unauthenticated as error:
+            state["principal"] = Principal(error.who, Role.NOBODY, address)
+            return of_error(scope, error)
+        return None
+
+    def _misled(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in scope["path"]):
             return problem(scope, 404, "path-not-found", "there is nothing at this path")
         if scope["method"] not in SAFE_METHODS and self._cross_site(headers):
@@ -109,10 +127,35 @@ class Gate:
         return None
 
     def _cross_site(self, headers: Headers) -> bool:
-        sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+        origins = headers.getlist("origin")
+        if origins and set(origins) <= set(self._edge.origins):
+            return False
+        sites = headers.getlist("sec-fetch-site")
         return not {"none", "same-origin"}.issuperset(sites) or any(
             origin.partition("://")[2] != headers["host"] for origin in origins
         )
+
+    def _tell(self, scope: Scope, status: int) -> None:
+        """The audit hears of every write that was refused, and of whoever failed to say who they
+        are; but not of those who fail too often, nor where it was not even asked who they are."""
+        state = scope["state"]
+        code = state.get("code", "internal")
+        refused = status >= 400 and scope["method"] not in SAFE_METHODS
+        if "principal" in state and (refused or status == 401) and code != Throttled.code:
+            self._service.tell(act_of(scope), code)
+
+
+def act_of(scope: Scope) -> Act:
+    """What a request asks for, as far as it got."""
+    state = scope["state"]
+    route = scope.get("route")
+    return Act(
+        state["principal"],
+        state["request_id"],
+        route.name if route else scope["method"],
+        scope["path"],
+        scope.get("path_params", {}).get("iqn", ""),
+    )
 
 
 def _size(scope: Scope) -> int:

@@ -2,13 +2,16 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+from storlever.principal import Role
+from storlever.web.edge import Edge
+from storlever.web.table import Table
 from storlever.web.threads import Threaded
 
-router = APIRouter(tags=["health"], generate_unique_id_function=lambda route: route.name)
+table = Table(tag="health")
 
 
 class Alive(BaseModel):
@@ -16,28 +19,33 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`failing`: targets and LUNs that are wished for and not served, with the reason."""
+    """`failing`: targets and LUNs that are wished for and not served, with the reason. `warnings`:
+    what should not be as it is. The rest is told only to who may read the state."""
 
     status: Literal["ready", "unavailable"]
     reason: str | None
     failing: list[str]
     foreign: list[str]
+    warnings: list[str]
 
 
-@router.get("/healthz")
+@table.get("/healthz", Role.NOBODY)
 async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness}}, response_model=Readiness)
+@table.get("/readyz", Role.NOBODY, responses={503: {"model": Readiness}}, response_model=Readiness)
 async def readyz(request: Request) -> JSONResponse:
     """Ready once tgtd has what is desired; single LUNs that fail are told, and do not count."""
     core: Threaded = request.app.state.core
+    edge: Edge = request.app.state.edge
     health = core.service.health()
+    told = request.state.principal.role >= Role.READER
     body = Readiness(
         status="unavailable" if health.down else "ready",
-        reason=health.down,
-        failing=[f"{place}: {reason}" for place, reason in health.failing],
-        foreign=list(health.foreign),
+        reason=health.down if told else None,
+        failing=[f"{place}: {reason}" for place, reason in health.failing] if told else [],
+        foreign=list(health.foreign) if told else [],
+        warnings=list(edge.warnings),
     )
     return JSONResponse(body.model_dump(), 503 if health.down else 200)

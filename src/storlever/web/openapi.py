@@ -12,21 +12,29 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from storlever import __version__
+from storlever.principal import Role
 from storlever.web.body import MAX_BODY
 from storlever.web.gate import MAX_HEADER
+from storlever.web.table import Guarded
 from storlever.web.wire import Problem
 
 Json = dict[str, Any]
 
+SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "description": "a token"},
+    "password": {"type": "http", "scheme": "basic", "description": "a token as the password"},
+}
 PROBLEMS = {
     400: "not sound HTTP or JSON",
-    403: "a page of another site tried to change something",
+    401: "nobody knows who asks: no token, or one that is no good",
+    403: "who asks may not do this; or a page of another site tried to change something",
     404: "no such target, user or LUN",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
     413: f"the body has more than {MAX_BODY} bytes",
     415: "the body is not application/json",
     421: "the Host header names another machine",
     422: "a field or a parameter breaks a rule, or the backing store cannot be served",
+    429: "too many failures to say who asks, from this address or with this token",
     431: f"the header has more than {MAX_HEADER} bytes",
     500: "an error in StorLever; its log has it under the request's id",
     503: "tgtd or the state file cannot be changed now; nothing was changed",
@@ -46,7 +54,10 @@ def _header(pattern: str, description: str, *, required: bool = True) -> Json:
 _ID = {"X-Request-Id": _header("^[0-9a-f]{32}$", "under which the log has the request")}
 _LOCATION = {"Location": _header("^https?://", "URL of what was made")}
 _ADVICE = {"Warning": _header("^299 storlever ", "advice, though it was done", required=False)}
+_CHALLENGE = {"WWW-Authenticate": _header("^Bearer ", "how to say who asks")}
 _RETRY = {"Retry-After": _header("^[0-9]+$", "seconds to wait before a retry", required=False)}
+
+_HEADERS = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 
 _TARGET = {"iqn": "$request.body#/iqn"}
 _ON_TARGET = ("get_target", "put_target", "delete_target", "get_luns", "post_lun")
@@ -61,6 +72,7 @@ def _links(key: str, field: str, *operations: str) -> dict[str, Json]:
 LINKS: dict[str, dict[str, Json]] = {
     "post_target": dict.fromkeys(_ON_TARGET, _TARGET),
     "post_lun": _links("lun", "lun", "get_lun", "put_lun", "delete_lun"),
+    "post_token": {name: {"name": "$request.body#/name"} for name in ("get_token", "delete_token")},
     **{
         f"post_{which}_user": _links(
             "user",
@@ -86,21 +98,25 @@ def document(routes: Sequence[BaseRoute]) -> bytes:
     shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
     components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
     components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
+    components["securitySchemes"] = SCHEMES
+    rights = {route.unique_id: route.may for route in routes if isinstance(route, Guarded)}
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            _complete(operation, path, method)
+            _complete(operation, path, method, rights[operation["operationId"]])
     return json.dumps(made).encode()
 
 
 def _problem(status: int) -> Json:
     return {
         "description": PROBLEMS[status],
-        "headers": _ID | (_RETRY if status == 503 else {}),
+        "headers": _ID | _HEADERS.get(status, {}),
         "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
     }
 
 
-def _complete(operation: Json, path: str, method: str) -> None:
+def _complete(operation: Json, path: str, method: str, may: Role) -> None:
+    operation["x-role"] = str(may)
+    operation["security"] = [{}, *({name: []} for name in SCHEMES)]  # {}: as on loopback
     answers: Json = operation["responses"]
     answers.pop("422", None)  # FastAPI's own
     for answer in answers.values():
@@ -111,13 +127,15 @@ def _complete(operation: Json, path: str, method: str) -> None:
             name: {"operationId": name, "parameters": where}
             for name, where in LINKS[operation["operationId"]].items()
         }
-    for status in sorted(_errors(operation, path, method)):
+    for status in sorted(_errors(operation, path, method, may)):
         answers.setdefault(str(status), {"$ref": f"{_RESPONSES}{status}"})
 
 
-def _errors(operation: Json, path: str, method: str) -> set[int]:
+def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
     """Those that this operation may answer with."""
-    found = {400, 421, 431, 500}
+    found = {400, 401, 421, 429, 431, 500}
+    if may is not Role.NOBODY:
+        found |= {403}
     if "{" in path:
         found |= {404}
     if method != "get":

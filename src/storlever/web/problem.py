@@ -1,6 +1,7 @@
 """Errors as answers: one table, one shape (RFC 9457, application/problem+json)."""
 
 from collections.abc import Iterable
+from math import ceil
 from typing import Any
 
 from starlette.requests import Request
@@ -10,11 +11,14 @@ from starlette.types import Scope
 from storlever.errors import (
     Conflict,
     Fault,
+    Forbidden,
     Invalid,
     NotFound,
     Refused,
     StateFailed,
     StorLeverError,
+    Throttled,
+    Unauthenticated,
     Unavailable,
 )
 from storlever.web.wire import Problem, ProblemFault, ProblemSession, wire_name
@@ -22,6 +26,9 @@ from storlever.web.wire import Problem, ProblemFault, ProblemSession, wire_name
 STATUSES: dict[type[StorLeverError], int] = {
     Invalid: 422,
     NotFound: 404,
+    Throttled: 429,
+    Unauthenticated: 401,
+    Forbidden: 403,
     Conflict: 409,
     Refused: 409,
     Unavailable: 503,
@@ -29,10 +36,12 @@ STATUSES: dict[type[StorLeverError], int] = {
 }
 RETRY_AFTER = 2
 """Seconds in which a tgtd that died is mostly back."""
+CHALLENGE = 'Bearer realm="StorLever", Basic realm="StorLever"'
 FULL = 507  # RFC 4918: the state's file system has no room
 
 TITLES = {
     400: "Malformed request",
+    401: "Unauthenticated",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -41,6 +50,7 @@ TITLES = {
     415: "Unsupported media type",
     421: "Misdirected request",
     422: "Invalid request",
+    429: "Too many failures",
     431: "Header too large",
     500: "Internal error",
     503: "Unavailable",
@@ -60,7 +70,7 @@ CODES = {
 
 HINTS = {
     "sessions-active": "say force=true to close them",
-    "backing-store-held": "say force=true to serve it all the same",
+    "backing-store-held": "an admin may say force=true to serve it all the same",
     "backing-store-in-use": 'say "shared": true to serve it twice',
     "password-shared": "say everywhere=true to change it on all of them",
 }
@@ -77,6 +87,8 @@ def problem(
     blocking: Iterable[tuple[str, str]] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
+    state = scope.setdefault("state", {})
+    state["code"] = code
     body = Problem(
         type=f"urn:storlever:problem:{code}",
         title=TITLES.get(status, "Error"),
@@ -86,7 +98,7 @@ def problem(
         code=code,
         errors=[ProblemFault(field=each.field, message=each.message) for each in faults],
         blocking=[ProblemSession(initiator=name, addr=addr) for name, addr in blocking],
-        request_id=scope.get("state", {}).get("request_id", ""),
+        request_id=state.get("request_id", ""),
         info=detail,
         exception=code,
     )
@@ -95,23 +107,27 @@ def problem(
     )
 
 
-def of_error(request: Request, error: StorLeverError) -> Response:
+def of_error(scope: Scope, error: StorLeverError) -> Response:
     status = next(number for kind, number in STATUSES.items() if isinstance(error, kind))
     extra: dict[str, Any] = {}
     match error:
         case Invalid():
             faults = [Fault(wire_name(each.field), each.message) for each in error.faults]
             detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
-            return problem(request.scope, status, error.code, detail, faults=faults)
+            return problem(scope, status, error.code, detail, faults=faults)
         case Conflict():
             hint = HINTS.get(error.code)
             detail = f"{error}; {hint}" if hint else str(error)
-            return problem(request.scope, status, error.code, detail, blocking=error.blocking)
+            return problem(scope, status, error.code, detail, blocking=error.blocking)
+        case Throttled():
+            extra["headers"] = {"Retry-After": str(ceil(error.seconds))}
+        case Unauthenticated():
+            extra["headers"] = {"WWW-Authenticate": CHALLENGE}
         case Unavailable():
             extra["headers"] = {"Retry-After": str(RETRY_AFTER)}
         case StateFailed() if error.code == "state-full":
             status = FULL
-    return problem(request.scope, status, error.code, str(error), **extra)
+    return problem(scope, status, error.code, str(error), **extra)
 
 
 def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:

@@ -5,6 +5,7 @@ uvicorn's other parser takes headers of any size.
 
 import asyncio
 import contextlib
+import socket
 import sys
 import uuid
 from http import HTTPStatus
@@ -15,6 +16,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from storlever.web.gate import marks
+from storlever.web.peer import Peer
 from storlever.web.problem import CODES, problem
 
 log = structlog.get_logger(__name__)
@@ -22,6 +24,8 @@ log = structlog.get_logger(__name__)
 PATIENCE = 10.0
 """Seconds in which a connection must bring a whole request, from its first byte to its last; and
 in which it must take an answer, or the part of it that is waiting to be sent."""
+MOST_CONNECTIONS = 1000
+"""At once; further ones are closed. Idle ones are closed after PATIENCE."""
 CHUNK = 16 << 10
 """Bytes read at a time; about as many of a body wait for whoever reads it. There may be many
 connections, and by default asyncio and uvicorn grant each of them 20 times as much."""
@@ -36,6 +40,11 @@ class HttpProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         transport.max_size = CHUNK
         super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        if (end := transport.get_extra_info("socket")).family == socket.AF_UNIX:
+            self.app_state = {**self.app_state, "peer": Peer.of(end)}
         self._watch()
 
     def data_received(self, data: bytes) -> None:

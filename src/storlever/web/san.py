@@ -8,16 +8,17 @@ from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from storlever import failpoint, names
-from storlever.errors import Fault, Invalid
+from storlever.errors import Fault, Forbidden, Invalid
 from storlever.inventory import Direction
+from storlever.principal import Role
 from storlever.service import Service
-from storlever.web.body import JsonRoute
-from storlever.web.threads import Threaded
+from storlever.web.asked import Core
+from storlever.web.table import Table
 from storlever.web.wire import (
     CHAP_NAME,
     TARGET_NAME,
@@ -45,18 +46,7 @@ class _UserName(PathConvertor):
 
 register_url_convertor("user", _UserName())
 
-router = APIRouter(
-    prefix=PREFIX,
-    route_class=JsonRoute,
-    tags=["tgt"],
-    generate_unique_id_function=lambda route: route.name,  # short: clients are generated of it
-)
-
-
-async def _core(request: Request) -> Threaded:
-    """Not a plain function: for those, FastAPI takes a thread."""
-    core: Threaded = request.app.state.core
-    return core
+table = Table(PREFIX, tag="tgt")
 
 
 def _number(text: object) -> object:
@@ -66,11 +56,21 @@ def _number(text: object) -> object:
     return text
 
 
-Core = Annotated[Threaded, Depends(_core)]
 Iqn = Annotated[str, TARGET_NAME]
 User = Annotated[str, CHAP_NAME]
 Lun = Annotated[int, BeforeValidator(_number), Path(ge=names.LUN_MIN, le=names.LUN_MAX)]
 Force = Annotated[bool, Query(description="do it although something is in the way")]
+
+
+async def _overrule(core: Core, force: Force = False) -> bool:
+    """Raises Forbidden. What a LUN may be forced over is what the machine itself uses."""
+    role = core.act.principal.role
+    if force and role < Role.ADMIN:
+        raise Forbidden(f"force=true takes an {Role.ADMIN} here, and this is an {role}")
+    return force
+
+
+Overrule = Annotated[bool, Depends(_overrule)]
 Everywhere = Annotated[bool, Query(description="change it for every target that shares the user")]
 
 
@@ -96,12 +96,12 @@ def _answer(status: int, headers: dict[str, str], warnings: tuple[str, ...]) -> 
 # -- global configuration
 
 
-@router.get("/conf")
+@table.get("/conf", Role.READER)
 async def get_conf(core: Core) -> Conf:
     return Conf.of(core.service.inventory.discovery)
 
 
-@router.put("/conf", response_class=Response)
+@table.put("/conf", Role.OPERATOR, response_class=Response)
 async def put_conf(core: Core, body: ConfUpdate) -> Response:
     return _done(await core.write(Service.set_discovery, body.directions()))
 
@@ -109,29 +109,29 @@ async def put_conf(core: Core, body: ConfUpdate) -> Response:
 # -- targets
 
 
-@router.get("/target_list")
+@table.get("/target_list", Role.READER)
 async def get_targets(core: Core) -> list[str]:
     return core.service.target_names()
 
 
-@router.post("/target_list", status_code=201, response_class=Response)
+@table.post("/target_list", Role.OPERATOR, status_code=201, response_class=Response)
 async def post_target(request: Request, core: Core, body: TargetCreate) -> Response:
     return _created(
         request, await core.write(Service.add_target, body.iqn), "target_list", body.iqn
     )
 
 
-@router.get("/target_list/{iqn}")
+@table.get("/target_list/{iqn}", Role.READER)
 async def get_target(core: Core, iqn: Iqn) -> TargetShown:
     return TargetShown.of(await core.target(iqn))
 
 
-@router.put("/target_list/{iqn}", response_class=Response)
+@table.put("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
 async def put_target(core: Core, iqn: Iqn, body: TargetUpdate, force: Force = False) -> Response:
     return _done(await core.write(Service.edit_target, iqn, force=force, **body.changes()))
 
 
-@router.delete("/target_list/{iqn}", response_class=Response)
+@table.delete("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
 async def delete_target(core: Core, iqn: Iqn, force: Force = False) -> Response:
     return _done(await core.write(Service.remove_target, iqn, force=force))
 
@@ -143,26 +143,26 @@ def _user_routes(direction: Direction) -> None:
     path = f"/target_list/{{iqn}}/{direction}user_list"
     named = partial("{1}_{0}_user".format, direction)
 
-    @router.get(path, name=f"get_{direction}_users")
+    @table.get(path, Role.READER, name=f"get_{direction}_users")
     async def get_users(core: Core, iqn: Iqn) -> list[str]:
         target = core.service.inventory.target(iqn)
         if direction is Direction.INCOMING:
             return sorted(target.incoming)
         return [target.outgoing] if target.outgoing else []
 
-    @router.post(path, name=named("post"), status_code=201, response_class=Response)
+    @table.post(path, Role.OPERATOR, name=named("post"), status_code=201, response_class=Response)
     async def post_user(request: Request, core: Core, iqn: Iqn, body: UserCreate) -> Response:
         warnings = await core.write(Service.add_user, iqn, direction, body.account())
         parts = ("target_list", iqn, f"{direction}user_list", body.username)
         return _created(request, warnings, *parts)
 
-    @router.get(path + "/{user:user}", name=named("get"))
+    @table.get(path + "/{user:user}", Role.READER, name=named("get"))
     async def get_user(core: Core, iqn: Iqn, user: User) -> UserShown:
         """Whether the target has this user: what the Location of a new one leads to."""
         core.service.inventory.require_user(iqn, direction, user)
         return UserShown(username=user)
 
-    @router.put(path + "/{user:user}", name=named("put"), response_class=Response)
+    @table.put(path + "/{user:user}", Role.OPERATOR, name=named("put"), response_class=Response)
     async def put_user(
         core: Core, iqn: Iqn, user: User, body: PasswordUpdate, everywhere: Everywhere = False
     ) -> Response:
@@ -173,7 +173,9 @@ def _user_routes(direction: Direction) -> None:
             )
         )
 
-    @router.delete(path + "/{user:user}", name=named("delete"), response_class=Response)
+    @table.delete(
+        path + "/{user:user}", Role.OPERATOR, name=named("delete"), response_class=Response
+    )
     async def delete_user(core: Core, iqn: Iqn, user: User) -> Response:
         return _done(await core.write(Service.remove_user, iqn, direction, user))
 
@@ -185,33 +187,31 @@ _user_routes(Direction.OUTGOING)
 # -- logical units
 
 
-@router.get("/target_list/{iqn}/lun_list")
+@table.get("/target_list/{iqn}/lun_list", Role.READER)
 async def get_luns(core: Core, iqn: Iqn) -> list[LunShown]:
     return [LunShown.of(status) for status in core.service.units(iqn)]
 
 
-@router.get("/target_list/{iqn}/lun_list/{lun}")
+@table.get("/target_list/{iqn}/lun_list/{lun}", Role.READER)
 async def get_lun(core: Core, iqn: Iqn, lun: Lun) -> LunShown:
     return LunShown.of(core.service.unit(iqn, lun))
 
 
-@router.post("/target_list/{iqn}/lun_list", status_code=201, response_class=Response)
+@table.post("/target_list/{iqn}/lun_list", Role.OPERATOR, status_code=201, response_class=Response)
 async def post_lun(
-    request: Request, core: Core, iqn: Iqn, body: LunCreate, force: Force = False
+    request: Request, core: Core, iqn: Iqn, body: LunCreate, force: Overrule
 ) -> Response:
     warnings = await core.write(Service.add_unit, iqn, body.lun, body.fields(), force=force)
     return _created(request, warnings, "target_list", iqn, "lun_list", str(body.lun))
 
 
-@router.put("/target_list/{iqn}/lun_list/{lun}", response_class=Response)
-async def put_lun(
-    core: Core, iqn: Iqn, lun: Lun, body: LunUpdate, force: Force = False
-) -> Response:
+@table.put("/target_list/{iqn}/lun_list/{lun}", Role.OPERATOR, response_class=Response)
+async def put_lun(core: Core, iqn: Iqn, lun: Lun, body: LunUpdate, force: Overrule) -> Response:
     if body.given("lun") and body.lun != lun:
         raise Invalid(Fault("lun", "must be the number in the path: a LUN cannot be renumbered"))
     return _done(await core.write(Service.edit_unit, iqn, lun, body.fields(), force=force))
 
 
-@router.delete("/target_list/{iqn}/lun_list/{lun}", response_class=Response)
+@table.delete("/target_list/{iqn}/lun_list/{lun}", Role.OPERATOR, response_class=Response)
 async def delete_lun(core: Core, iqn: Iqn, lun: Lun) -> Response:
     return _done(await core.write(Service.remove_unit, iqn, lun))

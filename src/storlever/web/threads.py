@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from storlever.errors import Unavailable
-from storlever.service import TURN_PATIENCE, Service, TargetStatus, no_turn
+from storlever.principal import Act
+from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
 
 READERS = 16
 MOST_TOGETHER = 64
@@ -27,7 +28,7 @@ Method = Callable[Concatenate[Service, Given], Answer]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    call: Callable[[], Any]
+    write: Write
     answer: asyncio.Future[Any]
     until: float
     """When it has waited long enough, by the loop's clock."""
@@ -65,12 +66,12 @@ class Threaded:
             self._slow -= 1
 
     async def write(
-        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+        self, act: Act, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
     ) -> Answer:
         """Raises Unavailable when it does not get its turn in time; then nothing is done."""
         loop = asyncio.get_running_loop()
-        call = partial(method, self.service, *args, **options)
-        mine = _Waiting(call, loop.create_future(), loop.time() + TURN_PATIENCE)
+        write = Write(act, partial(method, self.service, *args, **options))
+        mine = _Waiting(write, loop.create_future(), loop.time() + TURN_PATIENCE)
         self._waiting.append(mine)
         clock = loop.call_at(mine.until, self._give_up, mine)
         if self._writing is None:
@@ -81,13 +82,27 @@ class Threaded:
             clock.cancel()
         return answer
 
+    async def write_apart(
+        self, act: Act, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        """For what needs no tgtd."""
+        write = Write(act, partial(method, self.service, *args, **options))
+        outcome = await self._in_writer(self.service.apart, write)
+        if isinstance(outcome, Exception):
+            raise outcome
+        answer: Answer = outcome
+        return answer
+
+    async def _in_writer(self, call: Callable[..., Answer], *args: object) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
+
     async def _write_on(self) -> None:
         """Have the thread do what waits, for as long as anything does."""
         loop = asyncio.get_running_loop()
         try:
             while taken := self._taken():
-                calls = [each.call for each in taken]
-                outcomes = await loop.run_in_executor(self._writer, self.service.together, calls)
+                writes = [each.write for each in taken]
+                outcomes = await self._in_writer(self.service.together, writes)
                 self._put_back(taken[len(outcomes) :], loop.time())
                 for each, outcome in zip(taken, outcomes, strict=False):
                     _settle(each.answer, outcome)

@@ -63,7 +63,7 @@ def _distinct(check: Callable[[str], str]) -> Callable[[Sequence[str]], list[str
     return checked
 
 
-def _text(
+def grammar(
     pattern: str, longest: int | None = None, never: str | None = None, **told: Any
 ) -> WithJsonSchema:
     """The grammar as it is published; what holds it is the function beside it."""
@@ -76,26 +76,28 @@ def _text(
 
 
 _reserved = "|".join(map(re.escape, names.RESERVED_CHAP_NAMES))
-TARGET_NAME = _text(names.TARGET_NAME, names.NAME_BYTES, examples=["iqn.2014-09.com.example:test"])
-CHAP_NAME = _text(names.CHAP_NAME, never=f"^({_reserved})$", examples=["test"])
-_DISCOVERY = _text(
+TARGET_NAME = grammar(
+    names.TARGET_NAME, names.NAME_BYTES, examples=["iqn.2014-09.com.example:test"]
+)
+CHAP_NAME = grammar(names.CHAP_NAME, never=f"^({_reserved})$", examples=["test"])
+_DISCOVERY = grammar(
     names.DISCOVERY_USER,
     never=f"^({_reserved}):",
     description="name:password, or empty for nobody",
 )
-_ADDRESS = _text(
+_ADDRESS = grammar(
     names.INITIATOR_ADDRESS,
     description="an address, a network or ALL; networks that tgtd would match with all of the "
     "other address family are refused",
 )
-_PATH = _text(
+_PATH = grammar(
     names.BACKING_PATH,
     names.PATH_BYTES,
     never=r"/\.\.(/|$)",
     description=f"of a file or a block device (/dev/sg* for pt); {names.PATH_BYTES} bytes at most",
     examples=["/root/test.img"],
 )
-_DESIGNATOR = _text(names.DESIGNATOR, names.DESIGNATOR_BYTES)
+_DESIGNATOR = grammar(names.DESIGNATOR, names.DESIGNATOR_BYTES)
 
 Discovery = Annotated[str, AfterValidator(_chap), _DISCOVERY, Field(repr=False)]
 Addresses = Annotated[
@@ -104,12 +106,12 @@ Addresses = Annotated[
     AfterValidator(_distinct(names.initiator_address)),
 ]
 Initiators = Annotated[
-    list[Annotated[str, _text(names.INITIATOR_NAME, names.NAME_BYTES)]],
+    list[Annotated[str, grammar(names.INITIATOR_NAME, names.NAME_BYTES)]],
     Field(max_length=1024),
     AfterValidator(_distinct(names.initiator_name)),
 ]
 Password = Annotated[
-    str, AfterValidator(names.chap_secret), _text(names.CHAP_SECRET), Field(repr=False)
+    str, AfterValidator(names.chap_secret), grammar(names.CHAP_SECRET), Field(repr=False)
 ]
 
 

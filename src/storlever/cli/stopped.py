@@ -1,0 +1,63 @@
+"""The state of a service that does not run."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from storlever import audit, token
+from storlever.audit import DONE, Json, Search
+from storlever.config import Settings
+from storlever.home import Home
+from storlever.inventory import Edit
+from storlever.journal import Keep
+from storlever.notes import FileNotes
+from storlever.principal import Act, Principal, Role
+from storlever.store import SqliteStore
+from storlever.token import Token
+
+
+class Stopped:
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._inventory = store.load()
+
+    @classmethod
+    @contextmanager
+    def opened(cls, settings: Settings) -> Iterator["Stopped"]:
+        """Raises StateUnusable, also where the service runs."""
+        home = Home(settings.state_dir)
+        home.make()
+        with home.alone():
+            notes = FileNotes(home.runtime)
+            keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
+            store = SqliteStore(home.state_file, notes, keep=keep)
+            try:
+                yield cls(store)
+            finally:
+                store.close()
+                notes.close()
+
+    def tokens(self) -> list[Json]:
+        return [self._inventory.tokens[name].as_json() for name in sorted(self._inventory.tokens)]
+
+    def add_token(self, name: str, role: str, expires: str) -> Json:
+        made, secret = Token.new(
+            token.token_name(name), Role.parse(role), token.lifetime(expires), datetime.now(UTC)
+        )
+        self._commit("post_token", self._inventory.add_token(made))
+        return {**made.as_json(), "token": secret}
+
+    def remove_token(self, name: str) -> None:
+        self._commit("delete_token", self._inventory.remove_token(name))
+
+    def audit(self, query: Json) -> Json:
+        anchor, entries = self._store.audit(Search(**query))
+        return {"anchor": {"number": anchor.number, "hash": anchor.hash}, "entries": entries}
+
+    def _commit(self, operation: str, edit: Edit) -> None:
+        who = Principal(f"user:{os.geteuid()}", Role.ADMIN)
+        act = Act(who, "", operation, "")
+        entry = audit.entry(act, datetime.now(UTC), DONE, edit, self._inventory)
+        self._store.commit(edit, [entry])
+        self._inventory = self._inventory.after(edit)

@@ -1,0 +1,69 @@
+"""Make, list and revoke tokens. It works while the service runs, and while it does not."""
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+
+from storlever import token
+from storlever.cli import desk
+from storlever.principal import Role
+
+
+def add(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a token, and print it this once")
+    create.add_argument("--name", required=True, type=_checked(token.token_name))
+    create.add_argument(
+        "--role", required=True, choices=[str(role) for role in Role if role], help="what it may do"
+    )
+    create.add_argument(
+        "--expires",
+        default="90d",
+        type=_checked(_lifetime),
+        help="90d, 12h, 30m or never (default: %(default)s)",
+    )
+    listed = actions.add_parser("list", help="who has which role, until when")
+    listed.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    revoke = actions.add_parser("revoke", help="have a token refused from now on")
+    revoke.add_argument("name")
+    for each in (create, listed, revoke):
+        desk.add_flags(each)
+
+
+def _lifetime(text: str) -> str:
+    token.lifetime(text)
+    return text
+
+
+def _checked(rule: Callable[[str], str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        try:
+            return rule(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return check
+
+
+def run(arguments: Namespace) -> int:
+    with desk.opened(arguments) as found:
+        match arguments.action:
+            case "create":
+                made = found.add_token(arguments.name, arguments.role, arguments.expires)
+                print(made["token"])
+            case "list":
+                _show(found.tokens(), arguments.output)
+            case "revoke":
+                found.remove_token(arguments.name)
+    return 0
+
+
+def _show(tokens: list[dict[str, str | None]], output: str) -> None:
+    if output == "json":
+        print(json.dumps(tokens, indent=2))
+        return
+    columns = ("name", "role", "created", "expires", "last_used")
+    rows = [columns, *([each[column] or "never" for column in columns] for each in tokens)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -1,0 +1,49 @@
+"""The core, as it is asked by one request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from storlever.principal import Act
+from storlever.service import Service, TargetStatus
+from storlever.web.gate import act_of
+from storlever.web.threads import Answer, Given, Method, Threaded
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`service` for what comes from memory. What it writes is in the name of `act`."""
+
+    core: Threaded
+    act: Act
+
+    @property
+    def service(self) -> Service:
+        return self.core.service
+
+    async def read(
+        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        return await self.core.read(method, *args, **options)
+
+    async def target(self, name: str) -> TargetStatus:
+        return await self.core.target(name)
+
+    async def write(
+        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        return await self.core.write(self.act, method, *args, **options)
+
+    async def write_apart(
+        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        return await self.core.write_apart(self.act, method, *args, **options)
+
+
+async def _asked(request: Request) -> Asked:
+    """Not a plain function: for those, FastAPI takes a thread."""
+    return Asked(request.app.state.core, act_of(request.scope))
+
+
+Core = Annotated[Asked, Depends(_asked)]

@@ -1,0 +1,95 @@
+"""The route table: method, path, who may, function. A route that does not say who may is none."""
+
+from collections.abc import Callable, Coroutine, Iterable
+from functools import cache
+from typing import Any, ClassVar, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from storlever.errors import Forbidden
+from storlever.principal import Principal, Role
+from storlever.web.authentication import Authentication
+from storlever.web.body import JsonRequest
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class Guarded(APIRoute):
+    """A route that first looks who asks, and then reads a body as JsonRequest does."""
+
+    may: ClassVar[Role]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        may = self.may
+
+        async def guarded(request: Request) -> Response:
+            _require(may, request)
+            read = JsonRequest(request.scope, request.receive)
+            try:
+                return await handle(read)
+            finally:
+                read.release()
+
+        return guarded
+
+
+class Table:
+    """The routes of one part of the API."""
+
+    def __init__(self, prefix: str = "", *, tag: str = "", in_schema: bool = True) -> None:
+        self.prefix = prefix
+        self.router = APIRouter(
+            prefix=prefix,
+            tags=[tag],
+            include_in_schema=in_schema,
+            generate_unique_id_function=lambda route: route.name,  # clients are generated of it
+        )
+
+    def get(self, path: str, may: Role, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        return self._add("GET", path, may, options)
+
+    def post(self, path: str, may: Role, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        return self._add("POST", path, may, options)
+
+    def put(self, path: str, may: Role, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        return self._add("PUT", path, may, options)
+
+    def delete(self, path: str, may: Role, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        return self._add("DELETE", path, may, options)
+
+    def _add(
+        self, method: str, path: str, may: Role, options: dict[str, Any]
+    ) -> Callable[[Endpoint], Endpoint]:
+        def add(endpoint: Endpoint) -> Endpoint:
+            self.router.add_api_route(
+                path, endpoint, methods=[method], route_class_override=_guarded(may), **options
+            )
+            return endpoint
+
+        return add
+
+
+@cache
+def _guarded(may: Role) -> type[Guarded]:
+    return type("Guarded", (Guarded,), {"may": may})
+
+
+def require_rights(routes: Iterable[BaseRoute]) -> None:
+    """Raises TypeError for a route that does not say who may: the service must not start."""
+    for route in routes:
+        if not isinstance(getattr(route, "may", None), Role):
+            raise TypeError(f"nothing says who may use {route}")
+
+
+def _require(may: Role, request: Request) -> None:
+    """Raises Unauthenticated or Forbidden."""
+    principal: Principal = request.state.principal
+    if principal.role >= may:
+        return
+    if principal.role is Role.NOBODY and not principal.name.startswith(("user:", "certificate:")):
+        authentication: Authentication = request.app.state.authentication
+        raise authentication.failure(principal.address, "token-missing", "say who you are: a token")
+    raise Forbidden(f"{principal.name} is {principal.role}, and this takes {may}")

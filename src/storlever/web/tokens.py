@@ -1,0 +1,88 @@
+"""Tokens over HTTP: made, listed and revoked by whoever is an admin."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from storlever.principal import Role
+from storlever.service import Service
+from storlever.token import NAME, Token, lifetime, token_name
+from storlever.web.asked import Core
+from storlever.web.table import Table
+from storlever.web.wire import grammar
+
+PREFIX = "/storlever/api/v1"
+DEFAULT_LIFETIME = "90d"
+LIFETIME = "^([1-9][0-9]{0,5}[mhd]|never)$"
+
+table = Table(PREFIX, tag="token")
+
+RoleName = Literal["reader", "operator", "admin"]
+
+
+def _lifetime(said: str) -> str:
+    lifetime(said)
+    return said
+
+
+class TokenCreate(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Annotated[str, AfterValidator(token_name), grammar(f"^{NAME}$")]
+    role: RoleName
+    expires: Annotated[
+        str, AfterValidator(_lifetime), grammar("^([1-9][0-9]{0,5}[mhd]|never)$")
+    ] = Field(DEFAULT_LIFETIME, description="how long it lasts: 90d, 12h, 30m or never")
+
+
+class TokenShown(BaseModel):
+    """Times are in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    role: RoleName
+    created: datetime
+    expires: datetime | None
+    last_used: datetime | None
+
+    @classmethod
+    def of(cls, token: Token) -> "TokenShown":
+        return cls.model_validate(token.as_json())
+
+
+class TokenMade(TokenShown):
+    """`token` is told this once."""
+
+    token: str
+
+
+@table.get("/token_list", Role.ADMIN)
+async def get_tokens(core: Core) -> list[TokenShown]:
+    return [TokenShown.of(token) for token in core.service.tokens()]
+
+
+@table.post("/token_list", Role.ADMIN, status_code=201)
+async def post_token(
+    request: Request, response: Response, core: Core, body: TokenCreate
+) -> TokenMade:
+    token, secret = await core.write_apart(
+        Service.add_token, body.name, Role.parse(body.role), lifetime(body.expires)
+    )
+    where = f"{request.url.scheme}://{request.headers['host']}{PREFIX}/token_list"
+    response.headers["Location"] = f"{where}/{quote(token.name)}"
+    return TokenMade(**TokenShown.of(token).model_dump(), token=secret)
+
+
+@table.get("/token_list/{name}", Role.ADMIN)
+async def get_token(core: Core, name: str) -> TokenShown:
+    return TokenShown.of(core.service.token(name))
+
+
+@table.delete("/token_list/{name}", Role.ADMIN, response_class=Response)
+async def delete_token(core: Core, name: str) -> Response:
+    await core.write_apart(Service.remove_token, name)
+    return Response()

@@ -1,0 +1,415 @@
+"""Who may do what, for every route with every role; and what the audit tells of it."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from storlever import audit
+from storlever.audit import MASK, START, Link, Search
+from storlever.errors import StateFailed
+from storlever.inventory import Direction
+from storlever.model import Account
+from storlever.principal import Role
+from storlever.service import now
+from storlever.token import Token
+from storlever.web import throttle
+from storlever.web.app import TABLES, create_app
+from storlever.web.edge import Edge
+from storlever.web.san import PREFIX
+from storlever.web.table import Guarded, require_rights
+from storlever.web.threads import Threaded
+from storlever.web.throttle import BURST, INTERVAL, Throttle
+from tests.unit.core import ACT, Core
+from tests.world import WIKI_TARGET, folder, image
+
+LOCAL = "http://localhost"
+TARGET = f"{PREFIX}/target_list/{WIKI_TARGET}"
+TOKENS = "/storlever/api/v1/token_list"
+AUDIT = "/storlever/api/v1/audit"
+SECRET = "a secret of this test"
+IN = Direction.INCOMING
+
+ROUTES = [route for table in TABLES for route in table.router.routes if isinstance(route, Guarded)]
+VALUES = {"iqn": WIKI_TARGET, "user:user": "alice", "lun": "1", "name": "nobody's"}
+
+
+def path_of(route: Guarded) -> str:
+    path = route.path
+    for name, value in VALUES.items():
+        path = path.replace(f"{{{name}}}", value)
+    assert "{" not in path
+    return path
+
+
+def method_of(route: Guarded) -> str:
+    (method,) = route.methods or {"GET"}
+    return method
+
+
+@pytest.fixture
+def core() -> Iterator[Core]:
+    with folder() as path:
+        image(path / "a.img", 1)
+        core = Core(path)
+        core.settle()
+        core.service.add_target(WIKI_TARGET)
+        core.service.add_user(WIKI_TARGET, IN, Account("alice", SECRET))
+        yield core
+
+
+@pytest.fixture
+def client(core: Core) -> TestClient:
+    """Of a service that asks everybody who they are."""
+    return client_of(core, Edge(open_loopback=False))
+
+
+def client_of(core: Core, edge: Edge) -> TestClient:
+    return TestClient(
+        create_app(Threaded(core.service), edge), LOCAL, raise_server_exceptions=False
+    )
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def token(core: Core, role: Role) -> dict[str, str]:
+    _, secret = core.service.add_token(f"a-{role}", role, timedelta(days=1))
+    return bearer(secret)
+
+
+def entries(core: Core, **search: Any) -> list[dict[str, Any]]:
+    """Of the audit, oldest first."""
+    core.service.keep()
+    _, found = core.service.audit(Search(**search))
+    return list(reversed(found))
+
+
+# -- the route table
+
+
+def test_a_route_that_does_not_say_who_may_does_not_start() -> None:
+    forgotten = Route("/x", lambda _: Response())
+    with pytest.raises(TypeError, match="who may"):
+        require_rights([*ROUTES, forgotten])
+
+
+def test_what_changes_anything_takes_an_operator_and_what_tells_anything_a_reader() -> None:
+    """But for health and the documentation, which tell nothing of what is served."""
+    open_to_all = {route.path for route in ROUTES if route.may is Role.NOBODY}
+    assert open_to_all == {"/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json"}
+    for route in ROUTES:
+        if route.path not in open_to_all:
+            assert route.may >= (Role.READER if method_of(route) == "GET" else Role.OPERATOR)
+        if "token" in route.path:
+            assert route.may is Role.ADMIN
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{method_of(route)} {route.path}")
+def test_every_route_lets_in_whom_it_says(
+    core: Core, client: TestClient, route: Guarded, role: Role
+) -> None:
+    """And whom it keeps out has changed nothing."""
+    before = core.shown()
+    headers = token(core, role) if role else {}
+    kept_out = 401 if role is Role.NOBODY else 403
+    answer = client.request(method_of(route), path_of(route), headers=headers, json={})
+    if role >= route.may:
+        assert answer.status_code not in (401, 403)
+    else:
+        assert answer.status_code == kept_out
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert core.shown() == before
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMIN])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_only_an_admin_may_force_a_lun(
+    core: Core, client: TestClient, role: Role, method: str
+) -> None:
+    path = f"{TARGET}/lun_list" + ("/1?force=true" if method == "PUT" else "?force=true")
+    body = {"lun": 1, "path": str(core.folder / "a.img")} if method == "POST" else {}
+    answer = client.request(method, path, headers=token(core, role), json=body)
+    assert (answer.status_code == 403) == (role is Role.OPERATOR)
+
+
+def test_who_may_not_hears_nothing_of_what_fails(core: Core, client: TestClient) -> None:
+    core.add_foreign()
+    core.settle()
+    assert client.get("/readyz").json()["foreign"] == []
+    assert client.get("/readyz", headers=token(core, Role.READER)).json()["foreign"] != []
+
+
+def test_what_should_not_be_so_is_told_to_everybody(core: Core) -> None:
+    client = client_of(core, Edge(open_loopback=False, warnings=("insecure",)))
+    assert client.get("/readyz").json()["warnings"] == ["insecure"]
+
+
+# -- who asks
+
+
+def test_a_token_is_good_as_a_password_of_http_basic(core: Core, client: TestClient) -> None:
+    _, secret = core.service.add_token("old", Role.READER, None)
+    assert client.get(f"{PREFIX}/conf", auth=("whoever", secret)).status_code == 200
+    assert client.get(f"{PREFIX}/conf", auth=(secret, "")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic", "Basic ~", "Basic /w==", "Digest x", "x", "Bearer \xe4"],
+)
+def test_what_is_no_token_is_refused_even_where_none_is_needed(core: Core, header: str) -> None:
+    client = client_of(core, Edge())
+    answer = client.get("/healthz", headers=[("Authorization", header)])
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "token-unknown"
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_two_tokens_are_none(core: Core, client: TestClient) -> None:
+    header = token(core, Role.ADMIN)["Authorization"]
+    headers = [("Authorization", header), ("Authorization", header)]
+    assert client.get(f"{PREFIX}/conf", headers=headers).status_code == 401
+
+
+def test_a_token_ends_when_it_expires(core: Core, client: TestClient) -> None:
+    old, secret = Token.new("old", Role.ADMIN, timedelta(hours=1), now() - timedelta(hours=2))
+    core.service._adopt(core.service.inventory.add_token(old))
+    core.service.keep(last=True)
+    answer = client.get(f"{PREFIX}/conf", headers=bearer(secret))
+    assert (answer.status_code, answer.json()["code"]) == (401, "token-expired")
+    assert entries(core)[-1]["who"] == "token:old"
+
+
+def test_a_token_ends_at_once_when_it_is_revoked(core: Core, client: TestClient) -> None:
+    admin, reader = token(core, Role.ADMIN), token(core, Role.READER)
+    assert client.get(f"{PREFIX}/conf", headers=reader).status_code == 200
+    assert client.delete(f"{TOKENS}/a-reader", headers=admin).status_code == 200
+    assert client.get(f"{PREFIX}/conf", headers=reader).status_code == 401
+
+
+def test_a_token_is_told_once_and_known_by_its_digest_alone(core: Core, client: TestClient) -> None:
+    admin = token(core, Role.ADMIN)
+    made = client.post(TOKENS, headers=admin, json={"name": "new", "role": "reader"})
+    secret = made.json()["token"]
+    assert len(base64.urlsafe_b64decode(secret.removeprefix("storlever_") + "=")) == 32
+    assert client.get(f"{PREFIX}/conf", headers=bearer(secret)).status_code == 200
+    shown = client.get(made.headers["location"], headers=admin)
+    assert shown.json()["role"] == "reader"
+    assert secret not in shown.text + client.get(TOKENS, headers=admin).text
+    assert secret not in repr(core.service.inventory)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"role": "reader"}, "name"),
+        ({"name": "x"}, "role"),
+        ({"name": "x y", "role": "reader"}, "name"),
+        ({"name": "x", "role": "nobody"}, "role"),
+        ({"name": "x", "role": "reader", "expires": "soon"}, "expires"),
+        ({"name": "x", "role": "reader", "expires": "99999d"}, "expires"),
+    ],
+)
+def test_a_token_that_breaks_a_rule_is_not_made(
+    core: Core, client: TestClient, body: dict[str, str], field: str
+) -> None:
+    answer = client.post(TOKENS, headers=token(core, Role.ADMIN), json=body)
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+def test_what_a_proxy_passes_on_does_not_come_from_this_machine(core: Core, header: str) -> None:
+    client = client_of(core, Edge())
+    assert client.get(f"{PREFIX}/conf").status_code == 200
+    assert client.get(f"{PREFIX}/conf", headers={header: "x"}).status_code == 401
+
+
+def test_when_a_token_was_used_is_known_and_made_durable(core: Core, client: TestClient) -> None:
+    headers = token(core, Role.READER)
+    assert core.service.token("a-reader").last_used is None
+    client.get(f"{PREFIX}/conf", headers=headers)
+    assert core.service.token("a-reader").last_used is not None
+    assert core.service.inventory.token("a-reader").last_used is None
+    core.service.keep(last=True)
+    assert core.service.inventory.token("a-reader").last_used is not None
+
+
+# -- who fails
+
+
+def test_who_fails_too_often_is_not_heard_and_a_good_token_always_is(
+    core: Core, client: TestClient
+) -> None:
+    good = token(core, Role.READER)
+    codes = [
+        client.get(f"{PREFIX}/conf", headers=bearer(f"bad {number}")).status_code
+        for number in range(BURST + 3)
+    ]
+    assert codes == [401] * BURST + [429] * 3
+    last = client.get(f"{PREFIX}/conf", headers=bearer("bad"))
+    assert 0 < int(last.headers["retry-after"]) <= INTERVAL
+    assert client.get(f"{PREFIX}/conf", headers=good).status_code == 200
+    told = [each["outcome"] for each in entries(core)]
+    assert told.count("token-unknown") == BURST, "the audit cannot be flooded"
+
+
+def test_a_failure_is_forgiven_in_time() -> None:
+    time = 0.0
+    watch = Throttle(lambda: time)
+    for _ in range(BURST):
+        assert watch.fail("a", "b") == 0
+    assert watch.fail("a") == pytest.approx(INTERVAL)
+    assert watch.fail("c") == 0
+    time += INTERVAL
+    assert watch.fail("b") == 0
+    assert watch.fail("a", "b") > 0, "of several keys, the worst counts"
+
+
+def test_the_throttle_forgets_who_failed_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MOST_KEYS", 3)
+    watch = Throttle(lambda: 0.0)
+    for _ in range(BURST):
+        watch.fail("first")
+    assert watch.fail("first") > 0
+    for number in range(3):
+        watch.fail(str(number))
+    assert watch.fail("first") == 0
+
+
+# -- the audit
+
+
+def test_every_write_that_is_refused_is_told(core: Core, client: TestClient) -> None:
+    writes = [route for route in ROUTES if method_of(route) != "GET"]
+    reader = token(core, Role.READER)
+    for route in writes:
+        client.request(method_of(route), path_of(route), headers=reader, json={})
+    told = entries(core)
+    assert [each["operation"] for each in told] == [route.name for route in writes]
+    assert {each["outcome"] for each in told} == {"forbidden"}
+    assert {each["who"] for each in told} == {"token:a-reader"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "outcome"),
+    [
+        ("POST", "/target_list", b'{"iqn": 1}', "invalid"),
+        ("POST", "/target_list", b"{", "malformed"),
+        ("POST", "/target_list", b'{"iqn": "%s"}' % WIKI_TARGET.encode(), "target-exists"),
+        ("DELETE", "/target_list/iqn.2026-01.test:none", b"", "target-not-found"),
+        ("DELETE", "/conf", b"", "method-not-allowed"),
+        ("POST", "/nowhere", b"{}", "path-not-found"),
+    ],
+)
+def test_the_outcome_is_the_code_that_the_client_got(
+    core: Core, method: str, path: str, body: bytes, outcome: str
+) -> None:
+    client = client_of(core, Edge())
+    headers = {"Content-Type": "application/json"}
+    answer = client.request(method, PREFIX + path, content=body, headers=headers)
+    (told,) = entries(core)
+    assert told["outcome"] == answer.json()["code"] == outcome
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert (told["who"], told["before"], told["after"]) == ("loopback", {}, {})
+
+
+def test_what_was_done_is_told_with_what_it_changed(core: Core) -> None:
+    client = client_of(core, Edge())
+    body = {"lun": 1, "path": str(core.folder / "a.img")}
+    assert client.post(f"{TARGET}/lun_list", json=body).status_code == 201
+    assert client.put(f"{TARGET}/lun_list/1", json={"readonly": True}).status_code == 200
+    assert client.put(f"{TARGET}/lun_list/1", json={"readonly": True}).status_code == 200
+    assert client.delete(f"{TARGET}/lun_list/1").status_code == 200
+    made, edited, same, gone = entries(core, target=WIKI_TARGET)
+    assert {each["outcome"] for each in (made, edited, same, gone)} == {"done"}
+    assert made["before"]["targets"][WIKI_TARGET] == {"lun 1": None}
+    unit = made["after"]["targets"][WIKI_TARGET]["lun 1"]
+    assert unit["backing_path"] == body["path"]
+    assert edited["before"]["targets"][WIKI_TARGET]["lun 1"] == unit
+    assert edited["after"]["targets"][WIKI_TARGET]["lun 1"] == unit | {"readonly": True}
+    assert (same["before"], same["after"]) == ({}, {})
+    assert gone["after"]["targets"][WIKI_TARGET] == {"lun 1": None}
+
+
+def test_a_secret_is_masked(core: Core) -> None:
+    client = client_of(core, Edge())
+    user = f"{TARGET}/incominguser_list/alice"
+    assert client.put(user, json={"password": "another secret"}).status_code == 200
+    conf = {"incomingdiscoveryuser": "bob:bob's long secret"}
+    assert client.put(f"{PREFIX}/conf", json=conf).status_code == 200
+    changed, found = entries(core)
+    assert changed["before"] == changed["after"] == {"users": {"alice": MASK}}
+    assert found["after"]["users"] == {"bob": MASK}
+    assert found["before"]["discovery"] != found["after"]["discovery"]
+    assert "secret" not in str([changed, found])
+
+
+def test_what_could_not_be_made_durable_is_told_as_that(core: Core) -> None:
+    core.store.full = True
+    outcome = core.together([lambda: core.service.add_target("iqn.2026-01.test:new")])
+    assert isinstance(outcome[0], StateFailed)
+    core.store.full = False
+    assert entries(core) == [], "who answers the client tells of it"
+
+
+def test_entries_that_find_no_room_wait_and_are_told_in_order(core: Core) -> None:
+    core.store.full = True
+    for number in range(3):
+        core.service.tell(replace(ACT, request_id=str(number)), "invalid")
+        with pytest.raises(StateFailed):
+            core.service.keep()
+    core.store.full = False
+    assert [each["request_id"] for each in entries(core)] == ["0", "1", "2"]
+
+
+def test_how_many_entries_were_lost_is_told(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storlever.service.MOST_TOLD", 2)
+    for _ in range(5):
+        core.service.tell(ACT, "invalid")
+    assert [each["outcome"] for each in entries(core)] == ["invalid"] * 2 + ["3 entries were lost"]
+
+
+def test_the_audit_is_filtered_and_paged(core: Core, client: TestClient) -> None:
+    reader = token(core, Role.READER)
+    for number in range(5):
+        core.service.tell(replace(ACT, request_id=str(number)), "x")
+    core.service.keep()
+
+    def numbers(query: str) -> list[int]:
+        page = client.get(f"{AUDIT}?{query}", headers=reader)
+        assert page.status_code == 200
+        return [each["number"] for each in page.json()["entries"]]
+
+    assert numbers("") == [5, 4, 3, 2, 1]
+    assert numbers("limit=2") == [5, 4]
+    assert numbers("limit=2&before=4") == [3, 2]
+    assert numbers("limit=2&after=1") == [2, 3]
+    assert numbers("who=nobody") == numbers("target=x") == []
+    assert numbers("who=tester&limit=1") == [5]
+    assert numbers("until=2026-01-01T00:00:00Z") == []
+    assert numbers("since=2026-01-01T00:00:00%2B02:00") == [5, 4, 3, 2, 1]
+    for bad in ("limit=0", "limit=1001", "since=yesterday", "since=2026-01-01T00:00:00", "x=1"):
+        assert client.get(f"{AUDIT}?{bad}", headers=reader).status_code == 422
+
+
+def test_the_chain_shows_what_was_altered_or_taken_out(core: Core) -> None:
+    for number in range(5):
+        core.service.tell(replace(ACT, request_id=str(number)), "x")
+    found = entries(core)
+    assert audit.broken(found, Link()) is None
+    assert audit.broken(found[2:], Link(2, found[1]["hash"])) is None
+    assert audit.broken(found[1:], Link()) == "entry 1 is not there"
+    assert audit.broken([*found[:2], *found[3:]], Link()) == "entry 3 is not there"
+    altered = [*found[:2], found[2] | {"outcome": "done"}, *found[3:]]
+    assert audit.broken(altered, Link()) == "entry 3 is not as it was written"
+    assert audit.broken(found, Link(0, "1" * len(START))) == "entry 1 is not as it was written"
