@@ -338,12 +338,29 @@ def test_restart_drops_sessions_and_brings_everything_back(served: Served) -> No
         assert disk.ready().status == GOOD
 
 
-def test_api_may_have_a_socket_in_the_runtime_folder(served: Served) -> None:
+def test_api_may_have_a_socket_for_its_owner(served: Served) -> None:
     served.manager.systemctl("stop", UNIT.name)
     served.say(**served.settings | {"listen": "unix:/run/storlever/http"})
     served.spawn()
-    asked = ("--unix-socket", "/run/storlever/http", "http://localhost/healthz")
-    assert served.manager.run("curl", "-sf", *asked) == '{"status":"ok"}'
+    asked = ("curl", "-sf", "--unix-socket", "/run/storlever/http", "http://localhost/healthz")
+    assert served.manager.run(*asked) == '{"status":"ok"}'
+
+
+def test_api_may_have_a_socket_for_a_group(served: Served) -> None:
+    """By the folder that docs/operations.md gives for it: the service itself may not chown."""
+    line = "d /run/storlever-api 2750 root storage"
+    assert line in (ROOT / "docs" / "operations.md").read_text()
+    (served.root / "tmpfiles.conf").write_text(line.replace("storage", "daemon") + "\n")
+    served.manager.run("systemd-tmpfiles", "--create", served.root / "tmpfiles.conf")
+    served.manager.systemctl("stop", UNIT.name)
+    place = {"listen": "unix:/run/storlever-api/http", "socket_group": "daemon"}
+    served.say(**served.settings | place)
+    served.spawn()
+    asked = ("curl", "-sf", "--unix-socket", "/run/storlever-api/http", "http://localhost/healthz")
+    member = ("setpriv", "--reuid=nobody", "--regid=daemon", "--clear-groups")
+    stranger = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    assert served.manager.run(*member, *asked) == '{"status":"ok"}'
+    assert served.manager.run(*stranger, *asked, check=False) == ""
 
 
 def test_key_reaches_the_service_as_a_credential(served: Served) -> None:
