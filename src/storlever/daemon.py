@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -33,6 +34,7 @@ from storlever.keyfile import KeyFile
 from storlever.listener import listening
 from storlever.loop import Loop
 from storlever.notes import FileNotes
+from storlever.notify import Manager
 from storlever.principal import Role
 from storlever.reconciler import Reconciler
 from storlever.service import Service, now
@@ -68,6 +70,7 @@ def serve(settings: Settings) -> None:
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     hangup = Hangup()
     signal.signal(signal.SIGHUP, hangup.note)
+    manager = Manager.taken_from(os.environ)
     identity = _identity(settings)
     edge = _edge(settings)
     home = Home(settings.state_dir)
@@ -110,7 +113,9 @@ def serve(settings: Settings) -> None:
         stack.callback(_finish_undisturbed)
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
-            Server(_http(core, edge), hangup, secure, identity).run(plain)
+            ready = partial(manager.tell, "READY=1")
+            Server(_http(core, edge), hangup, secure, identity, ready=ready).run(plain)
+        manager.tell("STOPPING=1")
 
 
 @contextlib.contextmanager

@@ -54,7 +54,8 @@ def _unix(where: Path, group: int | None) -> socket.socket:
     before = os.umask(0o117)
     try:
         listener.bind(str(where))
-        if group is not None:
+        # In a folder with setgid it is so already, where we may not chown.
+        if group is not None and where.lstat().st_gid != group:
             os.chown(where, -1, group, follow_symlinks=False)
         listener.listen(128)
     except OSError:

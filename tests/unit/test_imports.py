@@ -48,6 +48,7 @@ MAY = {
     "store": "audit errors failpoint inventory journal model principal schema seal token",
     "notes": "errors model",
     "certificate": "",
+    "notify": "",
     "endpoint": "",
     "config": "endpoint errors failpoint principal",
     "logs": "",

@@ -8,6 +8,7 @@ import functools
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -33,7 +34,8 @@ class Hangup:
 class Server(uvicorn.Server):
     """Serves the sockets that `run` is given in the clear, and `secure` over TLS.
 
-    After each hangup the identity is read again, for connections from then on.
+    After each hangup the identity is read again, for connections from then on. `ready` is called
+    once it serves.
     """
 
     def __init__(
@@ -42,17 +44,21 @@ class Server(uvicorn.Server):
         hangup: Hangup,
         secure: list[socket.socket] | None = None,
         identity: Identity | None = None,
+        *,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._hangup = hangup
         self._secure = secure or []
         self._identity = identity
+        self._ready = ready
         self._listeners: list[asyncio.Server] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._identity is not None:
             self._listeners = await self._listening(self._identity.context)
+        self._ready()
 
     async def on_tick(self, counter: int) -> bool:
         if self._hangup.came:
