@@ -125,11 +125,11 @@ def _listening(
     """The sockets without TLS, and those with it. Raises ConfigError."""
     group = _group(settings.socket_group) if settings.socket_group else None
     with contextlib.ExitStack() as stack:
-        plain = [stack.enter_context(listening(home.api_socket, None))]
+        plain = [stack.enter_context(listening(home.api_socket, mode=0o600))]
         secure: list[socket.socket] = []
         for where in settings.listen:
             kind = secure if _is_secure(where) else plain
-            kind.append(stack.enter_context(listening(where, group)))
+            kind.append(stack.enter_context(listening(where, group=group)))
         yield plain, secure
 
 

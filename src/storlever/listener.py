@@ -15,10 +15,12 @@ megabytes, for each of as many clients as there are."""
 
 
 @contextlib.contextmanager
-def listening(where: Endpoint | Path, group: int | None) -> Iterator[socket.socket]:
-    """`group`: whose members may connect to a Unix socket. Raises ConfigError."""
+def listening(
+    where: Endpoint | Path, *, mode: int = 0o660, group: int | None = None
+) -> Iterator[socket.socket]:
+    """`mode` and `group` are those of a Unix socket: who may connect. Raises ConfigError."""
     try:
-        listener = _unix(where, group) if isinstance(where, Path) else _tcp(where)
+        listener = _unix(where, mode, group) if isinstance(where, Path) else _tcp(where)
     except OSError as error:
         raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
     try:
@@ -46,12 +48,12 @@ def _tcp(where: Endpoint) -> socket.socket:
     return listener
 
 
-def _unix(where: Path, group: int | None) -> socket.socket:
+def _unix(where: Path, mode: int, group: int | None) -> socket.socket:
     """Its mode and its group are what they shall be before anybody can connect. A socket file that
     nobody listens on any more is replaced."""
     _make_way(where)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)
+    before = os.umask(0o777 & ~mode)
     try:
         listener.bind(str(where))
         # In a folder with setgid it is so already, where we may not chown.

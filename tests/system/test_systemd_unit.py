@@ -364,18 +364,20 @@ def test_api_may_have_a_socket_for_a_group(served: Served) -> None:
 
 
 def test_key_reaches_the_service_as_a_credential(served: Served) -> None:
-    """By the line that stands in the unit as a comment."""
+    """By the line that stands in the unit as a comment; the key need not be beside the state."""
     line = settings(UNIT, "#LoadCredential")[0]
     assert line == "storlever.key:/etc/storlever/storlever.key"
-    served.manager.run("sh", "-c", "umask 077 && echo 00ff > /srv/storlever.key")
     served.manager.systemctl("stop", UNIT.name)
+    served.manager.run("mv", "/var/lib/storlever/secret.key", "/srv/storlever.key")
+    key = served.manager.run("cat", "/srv/storlever.key")
     served.change("LoadCredential=storlever.key:/srv/storlever.key")
     served.spawn()
     home = Path(f"/proc/{served.processes()['storlever']}")
     environment = (home / "environ").read_bytes().split(b"\0")
     found = next(item for item in environment if item.startswith(b"CREDENTIALS_DIRECTORY="))
     folder = os.fsdecode(found).partition("=/")[2]
-    assert (home / "root" / folder / "storlever.key").read_text() == "00ff\n"
+    assert (home / "root" / folder / "storlever.key").read_text() == key
+    assert not (home / "root/var/lib/storlever/secret.key").exists()
 
 
 def test_wrong_setting_is_told_once_and_not_tried_again(served: Served) -> None:
