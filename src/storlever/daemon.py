@@ -10,6 +10,7 @@ import gc
 import grp
 import os
 import pwd
+import resource
 import signal
 import socket
 import sys
@@ -75,6 +76,7 @@ def serve(settings: Settings) -> None:
     edge = _edge(settings)
     home = Home(settings.state_dir)
     home.make()
+    _raise_limit()
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
@@ -116,6 +118,12 @@ def serve(settings: Settings) -> None:
             ready = partial(manager.tell, "READY=1")
             Server(_http(core, edge), hangup, secure, identity, ready=ready).run(plain)
         manager.tell("STOPPING=1")
+
+
+def _raise_limit() -> None:
+    """Each connection takes a file, and each LUN of a tgtd of our own, which inherits this."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

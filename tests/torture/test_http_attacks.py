@@ -3,19 +3,24 @@ memory stays bounded, nobody holds a connection for longer than 15 s, and tgtd n
 
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from storlever.web.protocol import MOST_CONNECTIONS
+from storlever.web.throttle import BURST
 from tests.torture.http import strange
-from tests.torture.http.crowd import MANNERS, crowds
-from tests.torture.http.onthewire import exchange, get, parsed
+from tests.torture.http.crowd import MANNERS, Manner, crowds
+from tests.torture.http.onthewire import STRANGER, exchange, get, head, parsed, sent
 from tests.torture.http.siege import Siege
 from tests.torture.rig import Torture, runs
-from tests.world import StorLever, folder
+from tests.world import folder
 
 PIPELINED = 10_000
+GUESSES = 2_000
+AUDIT = "/storlever/api/v1/audit"
 COMING_AND_GOING = 5_000
 AT_ONCE = 8
 RESET = struct.pack("ii", 1, 0)
@@ -26,11 +31,11 @@ RESET = struct.pack("ii", 1, 0)
 def siege() -> Iterator[Siege]:
     """One service for all attacks: what one of them leaves behind counts against the next."""
     with folder() as root:
-        storlever = StorLever(root)
+        found = Siege.begun(root)
         try:
-            yield Siege.of(storlever.start())
+            yield found
         finally:
-            storlever.close()
+            found.storlever.close()
 
 
 @runs(push=1, release=20)
@@ -43,6 +48,36 @@ def test_crowds_that_keep_the_service_waiting_are_gone_soon(
         with siege.attack(torture), crowds(siege.port, MANNERS[what].values()) as peers:
             longest = max(longest, siege.wait_until_gone(peers))
     torture.figure(connections=len(peers), longest=f"{longest:.1f} s")
+
+
+@runs(push=1, release=20)
+def test_more_connections_than_are_taken_keep_nobody_out(siege: Siege, torture: Torture) -> None:
+    """Those that bring nothing make way for those that come."""
+    longest = 0.0
+    many = Manner(size=MOST_CONNECTIONS + 500)
+    for _ in range(torture.runs):
+        with siege.attack(torture), crowds(siege.port, [many]) as peers:
+            longest = max(longest, siege.wait_until_gone(peers))
+    torture.figure(connections=len(peers), longest=f"{longest:.1f} s")
+
+
+@runs(push=1, release=20)
+def test_who_tries_tokens_is_soon_not_heard_and_does_not_fill_the_audit(
+    siege: Siege, torture: Torture
+) -> None:
+    statuses: Counter[int] = Counter()
+    for _ in range(torture.runs):
+        with siege.attack(torture), socket.create_connection(("127.0.0.1", siege.port)) as one:
+            for number in range(GUESSES):
+                bad = b"Authorization: Bearer %d" % number
+                came = sent(one, head(b"GET /healthz HTTP/1.1", STRANGER, bad))
+                statuses[next(parsed(came)).status] += 1
+    assert statuses[401] + statuses[429] == torture.runs * GUESSES
+    assert statuses[401] <= BURST + torture.runs * GUESSES // 100
+    page = siege.storlever.http.get(AUDIT, params={"who": "nobody", "limit": 1000}).json()
+    told = [each["outcome"] for each in page["entries"]]
+    assert told.count("token-unknown") <= statuses[401]
+    torture.figure(heard=statuses[401], not_heard=statuses[429])
 
 
 @runs(push=1, release=20)

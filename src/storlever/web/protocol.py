@@ -66,12 +66,12 @@ class HttpProtocol(H11Protocol):
     def _make_room(self) -> None:
         """Let go of who has kept us waiting longest."""
         if len(self.connections) > MOST_CONNECTIONS:
-            waited_for = (
-                each
+            waited_for = {
+                each: each._deadline.when()
                 for each in self.connections
-                if isinstance(each, HttpProtocol) and not each._our_turn()
-            )
-            min(waited_for, key=lambda each: each._accepted, default=self).transport.abort()
+                if isinstance(each, HttpProtocol) and each._deadline is not None
+            }
+            min(waited_for, key=waited_for.__getitem__, default=self).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._answered:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from storlever.web.san import PREFIX
 
-HOST = b"Host: localhost"
+TOKEN = "storlever_of-a-client-whose-requests-are-read"
+HOST = b"Host: localhost\r\nAuthorization: Bearer " + TOKEN.encode()
+"""With the token that the besieged service knows: who has none is soon refused."""
+STRANGER = b"Host: localhost"
 JSON = b"Content-Type: application/json"
 TARGETS = f"{PREFIX}/target_list".encode()
 

@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from storlever.home import Home
+from storlever.principal import Role
+from storlever.service import now
+from storlever.store import SqliteStore
+from storlever.token import Token, digest
 from storlever.web.san import PREFIX
-from tests.torture.http.onthewire import exchange, get, post
+from tests.keys import keys_in
+from tests.torture.http.onthewire import TOKEN, exchange, get, post
 from tests.torture.machine.proc import starved
 from tests.torture.rig import Torture
 from tests.world import StorLever, wait_until
@@ -47,7 +53,9 @@ class Bystander:
         self._kept.close()
 
     def _timed(self, method: str, http: HTTPConnection, body: object) -> None:
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        if body:
+            headers["Content-Type"] = "application/json"
         started = time.monotonic()
         http.request(method, self._path, json.dumps(body) if body else None, headers)
         answer = http.getresponse()
@@ -68,6 +76,18 @@ class Siege:
     target: str
     daemon: int
     at_rest: int = 0
+
+    @classmethod
+    def begun(cls, root: Path) -> "Siege":
+        """Of a new service that asks everybody for a token."""
+        storlever = StorLever(root, auth_loopback="token")
+        home = Home(storlever.state)
+        home.make()
+        store = SqliteStore(home.state_file, keys_in(home.folder))
+        store.commit(store.load().add_token(Token("siege", Role.OPERATOR, digest(TOKEN), now())))
+        store.close()
+        storlever.http.headers["Authorization"] = f"Bearer {TOKEN}"
+        return cls.of(storlever.start())
 
     @classmethod
     def of(cls, storlever: StorLever) -> "Siege":
