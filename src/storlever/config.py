@@ -56,6 +56,12 @@ def _folder(text: str) -> Path:
     return Path(text).absolute()
 
 
+def _root(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return Path(text)
+
+
 def _control_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 32767:
         raise ValueError("must be a number from 0 to 32767")
@@ -93,6 +99,9 @@ class Settings:
         _listen, ("127.0.0.1:6543",), "HOST:PORT|unix:PATH", "where to serve HTTP"
     )
     state_dir: Path = _setting(_folder, "/var/lib/storlever", "DIR", "where the state is kept")
+    backing_root: tuple[Path, ...] = _setting(
+        _root, ("/",), "DIR", "where the files and devices behind LUNs may lie, links resolved"
+    )
     tgtd: str = _setting(
         _word("auto", "own", "attach"),
         "auto",

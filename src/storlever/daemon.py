@@ -30,6 +30,7 @@ from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
 from storlever.service import Service
 from storlever.store import SqliteStore
+from storlever.territory import Territory
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
@@ -70,7 +71,7 @@ def serve(settings: Settings) -> None:
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, runtime)
         lock = threading.RLock()
-        machine = Machine(settings.state_dir)
+        machine = Machine(Territory(settings.state_dir, settings.backing_root))
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
