@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from storlever.backing import Machine
+from storlever.backing import BackingStore, Kind, Machine
 from storlever.territory import Territory
 from storlever.web.san import PREFIX
 
@@ -28,6 +28,14 @@ STORLEVER = Path(sys.executable).with_name("storlever")
 
 NOTHING_PRIVATE = Machine(Territory(Path("/nowhere")))
 """This machine for a backend, with no folder of StorLever's."""
+
+
+class Credulous(Machine):
+    """Takes whatever is at a path for a file, so that tgtd is asked to open it."""
+
+    def look(self, path: str) -> BackingStore:
+        return BackingStore(Kind.FILE, str(self.identity(path)), 1 << 20)
+
 
 _next_port = PORTS.start + 100 * (os.getpid() % 97)
 

@@ -60,6 +60,14 @@ _SCSI_GENERIC = 21
 class Unusable(ValueError):
     """The path leads to nothing that can be served; the message is a rule."""
 
+    code = "backing-store-missing"
+
+
+class Forbidden(Unusable):
+    """What is there must not be served."""
+
+    code = "backing-store-forbidden"
+
 
 def inspect(path: str, territory: Territory) -> BackingStore:
     """Raises Unusable."""
@@ -106,7 +114,7 @@ def _found(
         try:
             status = os.fstat(way)
             if rule := territory.forbids(way, status):
-                raise Unusable(rule)
+                raise Forbidden(rule)
             kind = _kind(status)
             if kind is None:
                 raise Unusable("must be a regular file, a disk or an sg device")
@@ -117,7 +125,7 @@ def _found(
             os.close(way)
     except OSError as error:
         if territory.is_private(path):
-            raise Unusable("belongs to StorLever itself") from None
+            raise Forbidden("belongs to StorLever itself") from None
         if isinstance(error, FileNotFoundError):
             raise Unusable("does not exist") from None
         raise Unusable(f"cannot be opened: {error.strerror}") from None
@@ -276,14 +284,15 @@ class Machine:
         """What the process has open, where others than the superuser can change what the path
         leads to: it takes a look at each descriptor. None where they cannot, and where there is no
         such process. Raises Unusable where that may not be looked into."""
+        with contextlib.suppress(OSError):  # nothing is there now
+            if is_settled(path):
+                return None
         try:
-            return None if is_settled(path) else stores_open(pid)
+            return stores_open(pid)
         except PermissionError:
-            raise Unusable(
+            raise Forbidden(
                 "others can make lead elsewhere, and what tgtd then opens may not be looked at"
             ) from None
-        except OSError:  # nothing is there now
-            return stores_open(pid)
 
     def room_for_aio(self) -> bool:
         """tgtd takes 128 of the machine's events for each unit (usr/bs_aio.c)."""

@@ -5,8 +5,9 @@
     ├── NotFound       target-not-found, user-not-found, lun-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Refused        tgtd said no to something it should have taken
-    │   └── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
-    │       └── Swapped        it opened something else than was looked at: backing-store-changed
+    │   ├── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
+    │   │                  backing-store-forbidden
+    │   └── Swapped        it opened something else than was looked at: backing-store-changed
     ├── Unavailable    tgtd is down, hung or unintelligible, or busy with others: nothing lasts
     │   └── Untrusted      its answer is forged by an initiator's name
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
@@ -84,7 +85,7 @@ class Unfit(Refused):
     code = "backing-store-missing"
 
 
-class Swapped(Unfit):
+class Swapped(Refused):
     """tgtd opened something else than was looked at; the unit is gone from it."""
 
     code = "backing-store-changed"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
-from storlever.errors import Conflict, Fault, Invalid, Unfit
+from storlever.errors import Conflict, Fault, Invalid
 from storlever.inventory import Inventory
 from storlever.model import BLOCK, BackingType, DeviceType, LogicalUnit, Place
 
@@ -33,11 +33,15 @@ class Shelf:
         self._claims = Claims()
 
     def claim(self, place: Place, units: Iterable[LogicalUnit], opened: str | None = None) -> None:
-        """The place stands on what is behind these units' paths now, but for a single unit of which
-        it is known what tgtd `opened`; none lets go."""
-        paths = {unit.backing_path for unit in units}
-        known = opened if len(paths) == 1 else None
-        stores = [known] if known else map(self._host.identity, paths)
+        """The place stands on what is behind these units' paths now; none lets go.
+
+        What tgtd `opened` counts more, for a path can be made to lead elsewhere: a single unit
+        that is open stands on that alone.
+        """
+        wanted = list(units)
+        paths = {unit.backing_path for unit in wanted}
+        sure = opened is not None and all(unit.opened for unit in wanted) and len(paths) == 1
+        stores = () if sure else map(self._host.identity, paths)
         self._claims.put(place, filter(None, (*paths, *stores, opened if paths else None)))
 
     def mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
@@ -71,7 +75,7 @@ class Shelf:
         except Unusable as error:
             if not given:
                 raise Conflict(
-                    f"cannot serve {unit.backing_path}, which {error}", code=Unfit.code
+                    f"cannot serve {unit.backing_path}, which {error}", code=error.code
                 ) from None
             raise Invalid(Fault("backing_path", str(error))) from None
         if fault := _misfit(unit, store):

@@ -71,7 +71,7 @@ class _Private:
         now = time.time_ns()
         stamps: dict[str, Stamp] = {}
         self._inodes = frozenset(_inodes(self._folder, stamps))
-        calm = all(at and at[1] < now - SETTLED for at in stamps.values())
+        calm = all(changed < now - SETTLED for _, changed in stamps.values())
         self._stamps = stamps if calm else {}
 
 

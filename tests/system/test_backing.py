@@ -17,6 +17,7 @@ from tests.world import WIKI_TARGET, StorLever, image, wait_until
 
 OTHER_TARGET = "iqn.2014-09.com.example:other"
 BLOCK = bytes(range(256)) * 2
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -419,9 +420,11 @@ def test_deletion_waits_for_a_command_in_flight(root: Path, stuck: Stuck) -> Non
 def test_symlink_that_flips_never_serves_another_luns_file(
     storlever: StorLever, target: str, tmp_path: Path
 ) -> None:
-    """tgtd opens by path; whatever stands behind it by then, an answered LUN is the file asked."""
+    """tgtd opens by path; whatever somebody made it lead to by then, an answered LUN is the file
+    asked for."""
     mine, taken, link = tmp_path / "mine", image(tmp_path / "taken", 1), tmp_path / "link"
     image(mine, 1)
+    os.chown(tmp_path, NOBODY, NOBODY)
     storlever.add_lun(target, 9, taken)
     link.symlink_to(mine)
     stop, served = threading.Event(), 0

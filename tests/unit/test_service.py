@@ -12,10 +12,11 @@ from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
+from storlever.territory import Territory
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
 from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash, MortalStore
-from tests.world import folder, image
+from tests.world import Credulous, folder, image
 
 T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
@@ -236,7 +237,7 @@ def test_a_missing_file_fails_one_lun_and_heals(core: Core) -> None:
     core.tgtd.restart()
     core.settle()
     failing = core.service.unit(T, 1)
-    assert (failing.state, "No such file" in str(failing.reason)) == ("error", True)
+    assert (failing.state, "does not exist" in str(failing.reason)) == ("error", True)
     assert core.service.unit(T, 2).state == "ready"
     assert core.service.target(T).state == "ready"
     core.service.edit_target(T, addresses=("10.0.0.1",))
@@ -249,7 +250,8 @@ def test_a_lun_that_tgtd_refuses_rests_before_it_is_tried_again(core: Core) -> N
     add_unit(core, 1)
     core.tgtd.restart()
     (core.folder / "1.img").unlink()
-    (core.folder / "1.img").symlink_to(core.folder)  # opens for us, and not for tgtd
+    (core.folder / "1.img").symlink_to(core.folder)
+    core.backend._files = Credulous(Territory(core.folder / "private"))
     core.settle()
     assert "does not accept" in str(core.service.unit(T, 1).reason)
     asked = core.tgtd.requests
@@ -666,7 +668,7 @@ def test_what_the_last_tgtd_was_being_told_says_nothing_of_the_next(core: Core) 
 
 def test_an_aio_lun_that_the_machine_has_no_room_for_is_not_tried(core: Core) -> None:
     """tgtd would close a descriptor that is somebody's session."""
-    core.backend._files = Crowded(core.folder / "private")
+    core.backend._files = Crowded(Territory(core.folder / "private"))
     asked = core.tgtd.requests
     with pytest.raises(Unfit, match="no room"):
         add_unit(core, backing_type=BackingType.AIO)

@@ -6,7 +6,7 @@ The numbers tgtd gives to targets live and die here: elsewhere a target is known
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -320,22 +320,18 @@ class TgtdBackend:
                 return
             if not force:
                 raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
-            for nexus in nexuses:
-                try:
-                    self._ask(
-                        Request(
-                            Mode.CONNECTION,
-                            Op.DELETE,
-                            tid=tid,
-                            sid=nexus.session.sid,
-                            cid=nexus.cid,
-                        )
-                    )
-                except TgtRefusal as refusal:
-                    if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
-                        raise
+            self._close(tid, nexuses)
             time.sleep(0.01)
         raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
+
+    def _close(self, tid: int, nexuses: Iterable[show.Nexus]) -> None:
+        for nexus in nexuses:
+            sid, cid = nexus.session.sid, nexus.cid
+            try:
+                self._ask(Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=sid, cid=cid))
+            except TgtRefusal as refusal:
+                if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
+                    raise
 
     def _bind_outgoing(self, target: str | None, name: str) -> None:
         """tgtd does not show an outgoing account of discovery that stands alone: make room."""
@@ -396,9 +392,7 @@ class TgtdBackend:
         try:
             self._ask(_update(tid, unit, attributes(unit, fields)))
         except TgtRefusal:
-            if (
-                opening is not None
-            ):  # was it that the old path could not be left? Then this says so.
+            if opening is not None:  # could the old path not be left? Then this says so.
                 self._ask(_update(tid, unit, (("online", "0"),)))
             raise
         if rest := ejection(unit, fields):
@@ -420,7 +414,8 @@ class TgtdBackend:
                 )
             return Opening(store, self._stores_open(unit.backing_path))
         except Unusable as error:
-            raise Unfit(f"cannot serve {unit.backing_path}, which {error}") from None
+            why = f"cannot serve {unit.backing_path}, which {error}"
+            raise Unfit(why, code=error.code) from None
 
     def _stores_open(self, path: str) -> Counter[str] | None:
         return None if self._pid is None else self._files.stores_open(self._pid, path)
@@ -441,16 +436,23 @@ class TgtdBackend:
         self._sizes[place], self._opened[place] = opening.store.size, wanted
 
     def _discard(self, target: str, unit: LogicalUnit) -> None:
-        """Of initiators that keep commands in flight, the sessions are closed: they may be in
+        """Of initiators that keep commands in flight the sessions are closed: they may be in
         league with who replaced the file."""
-        tid, delete = self._tid(target), DeleteUnit(target, unit.lun)
+        tid, place = self._tid(target), (target, unit.lun)
         with contextlib.suppress(TgtRefusal):
             self._ask(_update(tid, unit, (("online", "0"), ("removable", "1"))))
-        try:
-            self._perform(delete)
-        except TgtRefusal:
-            self._end_sessions(target, force=True)
-            self._perform(delete)
+        delete = Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun)
+        deadline = time.monotonic() + BUSY_PATIENCE
+        while True:
+            try:
+                self._ask(delete)
+                break
+            except TgtRefusal as refusal:
+                if refusal.number != TgtError.LUN_ACTIVE or time.monotonic() > deadline:
+                    raise
+                self._close(tid, self._nexuses(tid))
+        for known in (self._sizes, self._opened):
+            known.pop(place, None)
 
     # -- asking
 
