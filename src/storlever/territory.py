@@ -14,8 +14,11 @@ SETTLED = 1_000_000_000
 one tick of the file system's clock leaves the same time."""
 _MOST_LINKS = 40  # as Linux (path_resolution(7))
 
-Stamp = tuple[int, int]
-"""A folder's inode, and when it last changed."""
+Inode = tuple[int, int]
+"""With its device."""
+Stamp = tuple[Inode, int]
+"""A folder, and when it last changed."""
+GONE: Stamp = ((0, 0), 0)
 
 
 class Territory:
@@ -50,18 +53,12 @@ class _Private:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._stamps: dict[str, Stamp] = {}
-        self._inodes: frozenset[int] = frozenset()
+        self._inodes: frozenset[Inode] = frozenset()
 
     def has(self, status: os.stat_result) -> bool:
-        try:
-            home = os.stat(self._folder)  # noqa: PTH116  at every new LUN
-        except OSError:
-            return False
-        if status.st_dev != home.st_dev:
-            return False
         if not self._stamps or any(_stamp(each) != at for each, at in self._stamps.items()):
             self._look()
-        return status.st_ino in self._inodes
+        return (status.st_dev, status.st_ino) in self._inodes
 
     def contains(self, real: str) -> bool:
         return f"{real}/".startswith(f"{self._folder}/")
@@ -77,21 +74,21 @@ class _Private:
 
 def _stamp(folder: str) -> Stamp:
     try:
-        status = os.stat(folder)  # noqa: PTH116
+        status = os.stat(folder)  # noqa: PTH116  at every new LUN
     except OSError:
-        return 0, 0
-    return status.st_ino, status.st_mtime_ns
+        return GONE
+    return (status.st_dev, status.st_ino), status.st_mtime_ns
 
 
-def _inodes(folder: str, stamps: dict[str, Stamp]) -> Iterator[int]:
+def _inodes(folder: str, stamps: dict[str, Stamp]) -> Iterator[Inode]:
     """Of the folder and everything in it, at any depth; what goes meanwhile is left out. The
     stamps are taken first, so that a change during the look is seen after it."""
-    stamps[folder] = _stamp(folder)
-    yield stamps[folder][0]
+    stamps[folder] = here, _ = _stamp(folder)
+    yield here
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                yield entry.inode()
+                yield here[0], entry.inode()
                 if entry.is_dir(follow_symlinks=False):
                     yield from _inodes(entry.path, stamps)
     except FileNotFoundError:

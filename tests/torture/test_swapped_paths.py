@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.torture.rig import Torture, runs
@@ -69,12 +69,10 @@ class Stage:
 
     def opened(self, file: Path) -> int:
         """How many descriptors of tgtd lead to the file."""
-        folder, wanted, found = f"/proc/{self.storlever.tgtd_pid()}/fd", file.stat(), 0
-        for each in os.listdir(folder):
-            try:
-                found += os.path.samestat(os.stat(f"{folder}/{each}"), wanted)
-            except FileNotFoundError:
-                continue
+        found = 0
+        for each in Path(f"/proc/{self.storlever.tgtd_pid()}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found += each.samefile(file)
         return found
 
     def state(self) -> str:
@@ -91,7 +89,7 @@ class Stage:
         """A LUN that failed is tried again, for which tgtd opens what it must not, for a moment."""
         return self.opened(self.forbidden) == 0
 
-    def asked(self, method: str, path: str, body: dict[str, object] | None = None) -> int:
+    def asked(self, method: str, path: str, body: object = None) -> int:
         """Ask until tgtd can be changed; the status of the answer."""
 
         def answer() -> int:
@@ -111,7 +109,7 @@ def test_a_link_that_is_turned_never_serves_what_lies_outside(root: Path, tortur
     try:
         with flipping(stage.link, stage.allowed, stage.forbidden) as flipper:
             for run in range(torture.runs):
-                body: dict[str, object] = {"lun": 1, "path": str(stage.link)}
+                body = {"lun": 1, "path": str(stage.link)}
                 added = stage.asked("POST", f"{stage.target}/lun_list", body)
                 answers[f"post {added}"] += 1
                 assert stage.state() == ("ready" if added == 201 else "gone")
@@ -157,4 +155,4 @@ def test_a_link_that_is_turned_leads_no_replay_outside(root: Path, torture: Tort
 
 
 def failing(stage: Stage) -> bool:
-    return stage.storlever.get(stage.lun)["state"] == "error"
+    return bool(stage.storlever.get(stage.lun)["state"] == "error")
