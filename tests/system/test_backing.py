@@ -139,10 +139,9 @@ def test_own_state_is_never_served_by_another_name(
             assert "StorLever itself" in problem["detail"]
     hard.unlink()
     storlever.add_target(OTHER_TARGET)  # and SQLite's lock on it is still there
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=0).execute(
-            "SELECT 1 FROM target"
-        )
+    other = sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=0)
+    with contextlib.closing(other), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT 1 FROM target")
 
 
 def test_what_the_kernel_makes_up_is_never_served(
@@ -205,8 +204,9 @@ def test_only_what_lies_below_the_roots_is_served(root: Path) -> None:
         assert "must lie below" in service.get(unit)["reason"]
         assert opened(service, outside) == 0
         wait_until(lambda: service.get(f"{target}/lun_list/1")["state"] == "ready")
-        problem = service.api("PUT", unit, {"readonly": True, "online": False}).json()
-        service.api("PUT", unit, {"online": True}, expect=409)
+        service.api("PUT", unit, {"online": False}, expect=200)
+        problem = service.api("PUT", unit, {"online": True}, expect=409).json()
+        assert problem["code"] == "backing-store-forbidden"
         other.unlink()
         service.api("PUT", unit, {"path": str(image(other, 1)), "online": True}, expect=200)
         assert service.get(unit)["state"] == "ready"
