@@ -46,7 +46,16 @@ from storlever.tgtd import show
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
-from storlever.tgtd.wire import EVERY, MAX_TID, SEGMENT_LENGTH, Mode, Op, Request, TgtError
+from storlever.tgtd.wire import (
+    CONTROLLER,
+    EVERY,
+    MAX_TID,
+    SEGMENT_LENGTH,
+    Mode,
+    Op,
+    Request,
+    TgtError,
+)
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
 SEGMENT = (SEGMENT_LENGTH, str(256 << 10))
@@ -118,13 +127,15 @@ class TgtdBackend:
         self._sizes: dict[Place, int | None] = {}
         self._opened: dict[Place, str] = {}
         """The identity of what this tgtd opened for a unit, when we made it do so."""
+        self._told: dict[int, tuple[str, tuple[Session, ...]]] = {}
+        """What tgtd last said of a target's connections, and what that means."""
         self.stall = 0.0
         """Seconds that tgtd took to print everything, and served nobody."""
 
     def ensure(self) -> Peer:
         peer = self._daemon.ensure()
         if peer.pid != self._pid:
-            self._ids, self._opened = {}, {}
+            self._ids, self._opened, self._told = {}, {}, {}
         self._pid = peer.pid
         return peer
 
@@ -191,10 +202,27 @@ class TgtdBackend:
         if tid is None:
             return ()
         try:
-            nexuses = self._nexuses(tid, hurry=hurry)
-        except Refused as refused:
+            return self._sessions(tid, hurry=hurry)
+        except TgtRefusal as refusal:
+            if refusal.number in (TgtError.NO_TARGET, TgtError.NO_LUN):
+                return ()
+            refused = translated(refusal.number, None)
             raise Unavailable(f"tgtd does not show its sessions: {refused}") from None
-        return tuple({nexus.session.sid: nexus.session for nexus in nexuses}.values())
+
+    def _sessions(self, tid: int, *, hurry: bool = False) -> tuple[Session, ...]:
+        """Which of them are there is asked for once a text: no two sessions of a tgtd have the same
+        number, so the same text is told by the same sessions."""
+        text = self._connections(tid, hurry=hurry)
+        if not text:
+            return ()
+        known, sessions = self._told.get(tid, ("", ()))
+        if known != text:
+            stats = Request(
+                Mode.UNIT, Op.STATS, tid=tid, lun=CONTROLLER, patience=self._patience, hurry=hurry
+            )
+            sessions = show.sessions(text, show.session_numbers(self._ask(stats)))
+            self._told[tid] = text, sessions
+        return sessions
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see, as far as it is known."""
@@ -242,6 +270,7 @@ class TgtdBackend:
                 tid, patience = self._tid(target), self._patience
                 self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=patience))
                 self._ids.pop(target, None)
+                self._told.pop(tid, None)
             case CreateAccount(account):
                 pair = (("user", account.name), ("password", account.secret))
                 self._ask(Request(Mode.ACCOUNT, Op.NEW, parameters=pair))
@@ -319,16 +348,16 @@ class TgtdBackend:
             if not nexuses:
                 return
             if not force:
-                raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
+                break
             self._close(tid, nexuses)
             time.sleep(0.01)
-        raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
+        raise sessions_in_the_way(target, self.sessions(target))
 
     def _close(self, tid: int, nexuses: Iterable[show.Nexus]) -> None:
         for nexus in nexuses:
-            sid, cid = nexus.session.sid, nexus.cid
+            request = Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=nexus.sid, cid=nexus.cid)
             try:
-                self._ask(Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=sid, cid=cid))
+                self._ask(request)
             except TgtRefusal as refusal:
                 if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
                     raise
@@ -489,15 +518,19 @@ class TgtdBackend:
     def _place(self, target: str | None) -> int:
         return EVERY if target is None else self._tid(target)
 
-    def _nexuses(self, tid: int, *, hurry: bool = False) -> tuple[show.Nexus, ...]:
-        """() when tgtd does not have the target. It may have to wait for what tgtd does before."""
-        request = Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=self._patience, hurry=hurry)
+    def _nexuses(self, tid: int) -> tuple[show.Nexus, ...]:
+        """() when tgtd does not have the target."""
         try:
-            return show.nexuses(self._ask(request))
+            return show.nexuses(self._connections(tid))
         except TgtRefusal as refusal:
             if refusal.number == TgtError.NO_TARGET:
                 return ()
             raise translated(refusal.number, None) from None
+
+    def _connections(self, tid: int, *, hurry: bool = False) -> str:
+        """It may have to wait for what tgtd does before."""
+        patience = self._patience
+        return self._ask(Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=patience, hurry=hurry))
 
 
 def _admission(tid: int, entry: str) -> Request:
