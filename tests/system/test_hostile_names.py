@@ -14,6 +14,8 @@ from tests.pdu import RawInitiator
 from tests.world import WIKI_TARGET, StorLever, folder, image, wait_until
 
 OTHER_TARGET = "iqn.2014-09.com.example:other"
+CUT = 900
+"""Bytes of a name that tgtd always shows."""
 HONEST = "iqn.2026-01.test:honest"
 FORGED_SESSION = (
     b"x\n        IP Address: 10.6.6.6\nSession: %d\n    Connection: 0\n        Initiator: innocent"
@@ -28,6 +30,7 @@ FORGED_LUN = (
     b"x\n    LUN information:\n        LUN: 7\n            Type: disk\n"
     b"            Backing store type: rdwr\n            Backing store path: /etc/passwd\n"
 )
+FORGED_USER = b"x\n    Account information:\n        eve\n    ACL information:\n        ALL\n"
 
 # what -> (name, alias)
 NAMES: dict[str, tuple[bytes, bytes | None]] = {
@@ -40,14 +43,9 @@ NAMES: dict[str, tuple[bytes, bytes | None]] = {
     "a target that is not": (FORGED_TARGET % (9, b"iqn.2014-09.com.example:forged"), None),
     "a target, by its alias": (b"x", FORGED_TARGET % (2, OTHER_TARGET.encode())),
     "a LUN": (FORGED_LUN, b"x\n    LUN information:\n"),
-    "users": (
-        b"x\n    Account information:\n        eve\n    ACL information:\n        ALL\n",
-        None,
-    ),
-    "a title of a terminal": (
-        b"\x1b]0;owned\x07\x9b31mred\x1b[2J\x1b[1;31mred",
-        b"\x1b]0;owned\x07",
-    ),
+    "users": (FORGED_USER, None),
+    "a title of a terminal": (b"\x1b]0;owned\x07\x9b31mred\x1b[2J\x1b[1;31mred", b"\x1b]0;x\x07"),
+    "what stands beside NULs": (b"x\xff", b"\x01y\0\0=\0\x1b"),
     "newlines": (b"\nx\r\n\rx\n\n", b"\n\r\n"),
     "control characters": (bytes(range(1, 32)) + b"\x7f\xc2\x85", bytes(range(1, 32))),
     "a page": (b"<script>alert(1)</script><img src=x onerror=alert(1)>", b"</script>"),
@@ -129,9 +127,8 @@ def test_whatever_an_initiator_calls_itself_only_what_is_there_is_told(
                 said = target(storlever)
                 assert (said["state"], said["reason"], said["lun_num"]) == ("ready", None, 1), what
                 ((told, address),) = sessions(said)
-                assert told == known(name) or (
-                    len(name) > 900 and known(name).startswith(told[:900])
-                )
+                whole = known(name)
+                assert told == whole or (len(name) > CUT and whole.startswith(told[:CUT])), what
                 assert address == "127.0.0.1", what
                 other = target(storlever, OTHER_TARGET)
                 assert sessions(other) == [(HONEST, "127.0.0.1")], what
@@ -160,19 +157,20 @@ def test_sessions_that_are_there_are_all_told_whoever_lies_about_them(
 ) -> None:
     """Of one that is lied about, and of the liar, only that it is there."""
     with contextlib.ExitStack() as stack:
-        honest = stack.enter_context(Initiator(storlever.portal, WIKI_TARGET, name=HONEST))
-        (number,) = (each["sid"] for each in target(storlever)["session_list"])
         bystander = HONEST + "2"
         stack.enter_context(Initiator(storlever.portal, WIKI_TARGET, name=bystander))
+        (first,) = (each["sid"] for each in target(storlever)["session_list"])
+        honest = stack.enter_context(Initiator(storlever.portal, WIKI_TARGET, name=HONEST))
+        numbers = {each["sid"] for each in target(storlever)["session_list"]}
+        (number,) = numbers - {first}
         for lie in (number, 77):
-            stack.enter_context(
-                RawInitiator(storlever.portal, WIKI_TARGET, FORGED_SESSION % lie, isid=lie)
-            )
-        said = target(storlever)
-        assert len(said["session_list"]) == len({each["sid"] for each in said["session_list"]}) == 4
-        told = {each["sid"]: (each["initiator"], each["addr"]) for each in said["session_list"]}
+            name = FORGED_SESSION % lie
+            stack.enter_context(RawInitiator(storlever.portal, WIKI_TARGET, name, isid=lie))
+        listed = target(storlever)["session_list"]
+        told = {each["sid"]: (each["initiator"], each["addr"]) for each in listed}
+        assert len(listed) == len(told) == 4
         assert told[number] == ("?", "?")
-        assert (bystander, "127.0.0.1") in told.values()
+        assert told[first] == (bystander, "127.0.0.1")
         for initiator, address in told.values():
             assert (initiator == "?") == (address == "?")
             assert address in ("?", "127.0.0.1")
@@ -209,7 +207,7 @@ def test_writes_go_on_while_names_forge_what_tgtd_shows(storlever: StorLever) ->
 
 
 def test_a_start_waits_for_an_answer_that_can_be_trusted(storlever: StorLever) -> None:
-    """Nothing is known yet, so it says that it cannot, and why; and is well when the liar leaves."""
+    """Nothing is known yet, so it says that it cannot, and why; it heals when the liar leaves."""
     name, _ = NAMES["a target that is"]
     with RawInitiator(storlever.portal, WIKI_TARGET, name):
         storlever.kill()
