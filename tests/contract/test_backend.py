@@ -35,8 +35,8 @@ from storlever.model import (
     ScsiProduct,
 )
 from storlever.territory import Territory
-from storlever.tgtd.show import target_ids
-from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.show import session_numbers, target_ids
+from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
 from tests.contract.conftest import Rig
 from tests.others import unchecked
 from tests.world import Credulous, image
@@ -87,6 +87,19 @@ def test_a_new_target_takes_long_writes_in_long_pieces(rig: Rig) -> None:
     tid = target_ids(ask(rig, Mode.DRIVER, Op.SHOW).text)[T]
     shown = ask(rig, Mode.TARGET, Op.SHOW, tid=tid).text
     assert "MaxRecvDataSegmentLength=262144\n" in shown
+
+
+def test_the_controllers_statistics_tell_no_session_where_there_is_none(rig: Rig) -> None:
+    """And a target that is not there is refused, whatever its number."""
+    apply(rig, CreateTarget(T))
+    tid = target_ids(ask(rig, Mode.DRIVER, Op.SHOW).text)[T]
+    text = rig.transport.exchange(Request(Mode.UNIT, Op.STATS, tid=tid, lun=0)).text
+    assert text.startswith("tgt lun sid")
+    assert session_numbers(text) == frozenset()
+    for nobodys in (-1, 0, tid + 1, MAX_TID):
+        request = Request(Mode.UNIT, Op.STATS, tid=nobodys, lun=0, sid=7, cid=7)
+        assert rig.transport.exchange(request).error in (TgtError.NO_TARGET, TgtError.NO_LUN)
+    assert rig.alive
 
 
 @pytest.mark.parametrize("length", ["0", "511", "16777216", "long"])
