@@ -97,7 +97,7 @@ def test_the_controllers_statistics_tell_no_session_where_there_is_none(rig: Rig
     assert text.startswith("tgt lun sid")
     assert session_numbers(text) == frozenset()
     for nobodys in (-1, 0, tid + 1, MAX_TID):
-        request = Request(Mode.UNIT, Op.STATS, tid=nobodys, lun=0, sid=7, cid=7)
+        request = Request(Mode.UNIT, Op.STATS, tid=nobodys, lun=0)
         assert rig.transport.exchange(request).error in (TgtError.NO_TARGET, TgtError.NO_LUN)
     assert rig.alive
 
