@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx2
 
-from storlever.backing import Machine
+from storlever.backing import BackingStore, Kind, Machine
+from storlever.territory import Territory
 from storlever.web.san import PREFIX
 
 WIKI_TARGET = "iqn.2014-09.com.example:test"
@@ -25,8 +26,16 @@ PORTS = range(21000, 31000)  # below the ephemeral ones, which a client may get 
 CONTROL_PORT = 7  # any will do: each world has its own folder of management sockets
 STORLEVER = Path(sys.executable).with_name("storlever")
 
-NOTHING_PRIVATE = Machine(Path("/nowhere"))
+NOTHING_PRIVATE = Machine(Territory(Path("/nowhere")))
 """This machine for a backend, with no folder of StorLever's."""
+
+
+class Credulous(Machine):
+    """Takes whatever is at a path for a file, so that tgtd is asked to open it."""
+
+    def look(self, path: str) -> BackingStore:
+        return BackingStore(Kind.FILE, str(self.identity(path)), 1 << 20)
+
 
 _next_port = PORTS.start + 100 * (os.getpid() % 97)
 

@@ -1,17 +1,18 @@
 """What stands behind a path on this machine: is it there, what is it, does somebody use it."""
 
 import contextlib
-import errno
 import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from storlever.model import ScsiProduct
+from storlever.territory import Territory, is_settled
 
 
 class Kind(StrEnum):
@@ -44,6 +45,9 @@ class ScsiIdentity:
     serial_number: str
 
 
+Use = tuple[str | None, bool]
+"""The holder, and whether it is a tape."""
+
 # A tape block's header, big-endian: checksum, two sizes, type, number, previous, current.
 _TAPE_HEADER = struct.Struct(">12xI8x8xQ")
 _BEGIN_OF_TAPE = 0x10
@@ -56,20 +60,23 @@ _SCSI_GENERIC = 21
 class Unusable(ValueError):
     """The path leads to nothing that can be served; the message is a rule."""
 
+    code = "backing-store-missing"
 
-def inspect(path: str) -> BackingStore:
-    """Raises Unusable. What is no file or disk is not opened: that alone may do things to it."""
-    try:
-        status = os.stat(path)  # noqa: PTH116  a Path costs as much as the call
-        if stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode):
-            return _opened(path)
-    except FileNotFoundError:
-        raise Unusable("does not exist") from None
-    except OSError as error:
-        raise Unusable(f"cannot be opened: {error.strerror}") from None
-    if stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _SCSI_GENERIC:
-        return BackingStore(Kind.CHARACTER, _identity(status), 0)
-    raise Unusable("must be a regular file, a disk or an sg device")
+
+class Forbidden(Unusable):
+    """What is there must not be served."""
+
+    code = "backing-store-forbidden"
+
+
+def inspect(path: str, territory: Territory) -> BackingStore:
+    """Raises Unusable."""
+    return _found(path, territory, _used)
+
+
+def look(path: str, territory: Territory) -> BackingStore:
+    """The same, without asking who else uses it, and whether it is a tape."""
+    return _found(path, territory, _unasked)
 
 
 def identity_of(path: str) -> str | None:
@@ -80,15 +87,59 @@ def identity_of(path: str) -> str | None:
         return None
 
 
-def size(path: str) -> int:
-    """In bytes; 0 for a character device. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def stores_open(pid: int) -> Counter[str] | None:
+    """How often a process has each file, disk and sg device open, by identity; None where there is
+    no such process. Raises PermissionError where it may not be looked into."""
+    folder = f"/proc/{pid}/fd"
     try:
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            return 0
-        return os.lseek(descriptor, 0, os.SEEK_END)
-    finally:
-        os.close(descriptor)
+        descriptors = os.listdir(folder)  # noqa: PTH208  names are all we need
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    found: Counter[str] = Counter()
+    for each in descriptors:
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            status = os.stat(f"{folder}/{each}")  # noqa: PTH116
+            if _kind(status):
+                found[_identity(status)] += 1
+    return found
+
+
+def _found(
+    path: str, territory: Territory, use: Callable[[int, os.stat_result], Use]
+) -> BackingStore:
+    """Looked at before it is opened, which may do things to what is no file or disk; and opened
+    by what was looked at, for the path may lead elsewhere by then."""
+    try:
+        way = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            status = os.fstat(way)
+            if rule := territory.forbids(way, status):
+                raise Forbidden(rule)
+            kind = _kind(status)
+            if kind is None:
+                raise Unusable("must be a regular file, a disk or an sg device")
+            if kind is Kind.CHARACTER:
+                return BackingStore(kind, _identity(status), 0)
+            return _opened(f"/proc/self/fd/{way}", kind, status, use)
+        finally:
+            os.close(way)
+    except OSError as error:
+        if territory.is_private(path):
+            raise Forbidden("belongs to StorLever itself") from None
+        if isinstance(error, FileNotFoundError):
+            raise Unusable("does not exist") from None
+        raise Unusable(f"cannot be opened: {error.strerror}") from None
+
+
+def _kind(status: os.stat_result) -> Kind | None:
+    """None for what no LUN can stand on."""
+    if stat.S_ISREG(status.st_mode):
+        return Kind.FILE
+    if stat.S_ISBLK(status.st_mode):
+        return Kind.BLOCK
+    if stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _SCSI_GENERIC:
+        return Kind.CHARACTER
+    return None
 
 
 def _identity(status: os.stat_result) -> str:
@@ -103,19 +154,27 @@ def _device(status: os.stat_result) -> str:
     return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
-def _opened(path: str) -> BackingStore:
+def _opened(
+    path: str, kind: Kind, status: os.stat_result, use: Callable[[int, os.stat_result], Use]
+) -> BackingStore:
     """Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(descriptor)
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        if stat.S_ISREG(status.st_mode):
-            tape = _is_tape(os.pread(descriptor, _TAPE_HEADER.size, 0))
-            return BackingStore(Kind.FILE, _identity(status), size, _file_holder(path), tape)
-        holder = _block_holder(path, _device(status))
-        return BackingStore(Kind.BLOCK, _identity(status), size, holder)
+        return BackingStore(kind, _identity(status), size, *use(descriptor, status))
     finally:
         os.close(descriptor)
+
+
+def _unasked(_descriptor: int, _status: os.stat_result) -> Use:
+    return None, False
+
+
+def _used(descriptor: int, status: os.stat_result) -> Use:
+    if stat.S_ISBLK(status.st_mode):
+        return _block_holder(descriptor, status), False
+    header = os.pread(descriptor, _TAPE_HEADER.size, 0)
+    return _swap(_identity(status)), _is_tape(header)
 
 
 def _is_tape(header: bytes) -> bool:
@@ -129,35 +188,37 @@ def _is_tape(header: bytes) -> bool:
     return (kind, position) == (_BEGIN_OF_TAPE, 0)
 
 
-def _file_holder(path: str) -> str | None:
-    swaps = _swaps()
-    return "swap" if swaps and os.path.realpath(path) in swaps else None
-
-
-def _block_holder(path: str, device: str) -> str | None:
+def _block_holder(descriptor: int, status: os.stat_result) -> str | None:
     """The kernel's word is an exclusive open; /sys and /proc tell the reason."""
+    device = _device(status)
     node = Path("/sys/dev/block") / device
     family = {device, *(part.read_text().strip() for part in node.glob("*/dev"))}
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for fields in mounts:
         if fields[2] in family:
             return f"the file system mounted on {fields[4]}"
-    if os.path.realpath(path) in _swaps():
-        return "swap"
+    if swap := _swap(_identity(status)):
+        return swap
     holders = sorted(holder.name for holder in node.glob("holders/*"))
     if holders:
         return f"the device {holders[0]}"
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        alone = os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(f"/proc/self/fd/{descriptor}", alone))
     except OSError:
         return "another program or device"
     return None
 
 
-def _swaps() -> frozenset[str]:
+def _swap(identity: str) -> str | None:
+    """By whatever name it was given to the kernel."""
+    return "swap" if any(identity_of(path) == identity for path in _swaps()) else None
+
+
+def _swaps() -> list[str]:
     with open("/proc/swaps", "rb", buffering=0) as file:  # noqa: PTH123  at every new LUN
         lines = file.read().splitlines()[1:]
-    return frozenset(os.fsdecode(_unescaped(line.split()[0])) for line in lines)
+    return [os.fsdecode(_unescaped(line.split()[0])) for line in lines]
 
 
 def _unescaped(name: bytes) -> bytes:
@@ -202,74 +263,36 @@ def _printable(text: bytes) -> str:
     return plain.replace(",", " ").strip()[:36].rstrip()
 
 
-def _is_settled(path: str) -> bool:
-    """Whether only the superuser (or we) can make the path lead elsewhere. Raises OSError."""
-    trusted, below = {0, os.geteuid()}, 0
-    for entry in _upwards(path):
-        status = os.lstat(entry)
-        if stat.S_ISLNK(status.st_mode):
-            return False
-        if stat.S_ISDIR(status.st_mode):
-            writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            sticky = status.st_mode & stat.S_ISVTX
-            if status.st_uid not in trusted or (writable and not sticky):
-                return False
-            if sticky and below not in trusted:
-                return False
-        below = status.st_uid
-    return True
-
-
-def _upwards(path: str) -> Iterator[str]:
-    """The path, and every folder above it. Paths of pathlib cost as much as looking at them."""
-    yield path
-    while (above := os.path.dirname(path)) != path:  # noqa: PTH120
-        yield (path := above)
-
-
-def _inodes(folder: str) -> Iterator[int]:
-    """Of everything in the folder, at any depth. Raises nothing for a file, nor for what goes
-    meanwhile."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.inode()
-            if entry.is_dir(follow_symlinks=False):
-                yield from _inodes(entry.path)
-
-
-def _is_within(path: str, private: str) -> bool:
-    try:
-        found, home = os.stat(path), os.stat(private)  # noqa: PTH116  in every replay
-    except OSError:
-        pass
-    else:
-        if found.st_dev == home.st_dev:
-            return found.st_ino in (home.st_ino, *_inodes(private))
-    real = os.path.realpath(path)  # Path.resolve() dies of loops
-    return f"{real}/".startswith(f"{private}/")
-
-
 class Machine:
-    """This machine, for the service; `private` are folders and files that nobody may be handed."""
+    """This machine, for the service; what of it may be served is its territory."""
 
-    def __init__(self, *private: Path) -> None:
-        places = {each.resolve() for each in private}
-        self._private = tuple(str(each) for each in places if places.isdisjoint(each.parents))
+    def __init__(self, territory: Territory) -> None:
+        self._territory = territory
 
     def identity(self, path: str) -> str | None:
         return identity_of(path)
 
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
-        if self._is_private(path):
-            raise Unusable("belongs to StorLever itself")
-        return inspect(path)
+        return inspect(path, self._territory)
 
-    def size(self, path: str) -> int:
-        """Raises OSError."""
-        if self._is_private(path):
-            raise PermissionError(errno.EACCES, "it belongs to StorLever itself")
-        return size(path)
+    def look(self, path: str) -> BackingStore:
+        """Raises Unusable."""
+        return look(path, self._territory)
+
+    def stores_open(self, pid: int, path: str) -> Counter[str] | None:
+        """What the process has open, where others than the superuser can change what the path
+        leads to: it takes a look at each descriptor. None where they cannot, and where there is no
+        such process. Raises Unusable where that may not be looked into."""
+        with contextlib.suppress(OSError):  # nothing is there now
+            if is_settled(path):
+                return None
+        try:
+            return stores_open(pid)
+        except PermissionError:
+            raise Forbidden(
+                "others can make lead elsewhere, and what tgtd then opens may not be looked at"
+            ) from None
 
     def room_for_aio(self) -> bool:
         """tgtd takes 128 of the machine's events for each unit (usr/bs_aio.c)."""
@@ -277,24 +300,6 @@ class Machine:
             int(Path("/proc/sys/fs", name).read_text()) for name in ("aio-nr", "aio-max-nr")
         )
         return most - used >= AIO_EVENTS
-
-    def holds(self, pid: int, path: str, identity: str) -> bool:
-        """Whether the process has this store open, as it must if it opened the path.
-
-        Not looked at, for it takes a look at all it has open, where nobody but the superuser
-        can change what the path leads to; nor where we may not look.
-        """
-        try:
-            if _is_settled(path):
-                return True
-            descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  names are all we need
-        except OSError:
-            return True
-        return any(identity_of(f"/proc/{pid}/fd/{each}") == identity for each in descriptors)
-
-    def _is_private(self, path: str) -> bool:
-        """By whatever name; opening and closing the state file would free SQLite's lock on it."""
-        return any(_is_within(path, each) for each in self._private)
 
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable, also for a path that is not there."""

@@ -85,6 +85,12 @@ def _file(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
+def _root(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return Path(text)
+
+
 def _control_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 32767:
         raise ValueError("must be a number from 0 to 32767")
@@ -129,6 +135,9 @@ class Settings:
         _path, None, "FILE", "the key to the secrets in the state; made on the first start"
     )
     """None: as `keyfile.default` says."""
+    backing_root: tuple[Path, ...] = _setting(
+        _root, ("/",), "DIR", "where the files and devices behind LUNs may lie, links resolved"
+    )
     tgtd: str = _setting(
         _word("auto", "own", "attach"),
         "auto",

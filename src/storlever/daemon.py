@@ -40,6 +40,7 @@ from storlever.principal import Role
 from storlever.reconciler import Reconciler
 from storlever.service import Service, now
 from storlever.store import SqliteStore
+from storlever.territory import Territory
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
@@ -91,7 +92,8 @@ def serve(settings: Settings) -> None:
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
-        machine = Machine(settings.state_dir, keys.path)
+        territory = Territory(settings.state_dir, keys.path, roots=settings.backing_root)
+        machine = Machine(territory)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
         _require_tokens(settings, service)

@@ -8,7 +8,9 @@
     │   └── Throttled      and they ask too often
     ├── Forbidden      who asks may not do this
     ├── Refused        tgtd said no to something it should have taken
-    │   └── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
+    │   ├── Unfit          it was not asked: backing-store-missing, -too-small, no-room-for-aio
+    │   │                  backing-store-forbidden
+    │   └── Swapped        it opened something else than was looked at: backing-store-changed
     ├── Unavailable    tgtd is down, hung or unintelligible, or busy with others: nothing lasts
     │   └── Untrusted      its answer is forged by an initiator's name
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
@@ -109,6 +111,12 @@ class Unfit(Refused):
     """What a LUN needs is not there: tgtd was not even asked."""
 
     code = "backing-store-missing"
+
+
+class Swapped(Refused):
+    """tgtd opened something else than was looked at; the unit is gone from it."""
+
+    code = "backing-store-changed"
 
 
 class Unavailable(StorLeverError):

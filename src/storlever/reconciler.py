@@ -18,12 +18,20 @@ import structlog
 from storlever import failpoint
 from storlever.alarm import Alarm
 from storlever.backoff import Backoff
-from storlever.change import Change, CreateUnit, DeleteAccount, UnbindIncoming, UpdateUnit
+from storlever.change import (
+    Change,
+    CreateUnit,
+    DeleteAccount,
+    DeleteUnit,
+    UnbindIncoming,
+    UpdateUnit,
+)
 from storlever.errors import (
     Conflict,
     Refused,
     StateFailed,
     StorLeverError,
+    Swapped,
     Unavailable,
     Unfit,
     Untrusted,
@@ -84,6 +92,9 @@ class Backend(Protocol):
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see."""
+
+    def unit_identity(self, target: str, lun: int) -> str | None:
+        """The backing store that was opened for it; None where that is not known, or none was."""
 
 
 class Notes(Protocol):
@@ -335,6 +346,10 @@ class Reconciler:
         except Conflict:  # an initiator holds the medium
             if isinstance(change, UpdateUnit) and before is not None:
                 self._observed.keep_medium(change.target, before)
+            raise
+        except Swapped:
+            if isinstance(change, UpdateUnit):
+                self._observed.apply(DeleteUnit(change.target, change.unit.lun))
             raise
         if isinstance(change, CreateUnit) or (
             isinstance(change, UpdateUnit) and "backing_path" in change.fields

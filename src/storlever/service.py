@@ -19,6 +19,7 @@ import structlog
 
 from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
+from storlever.backing import BackingStore
 from storlever.errors import Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
@@ -276,9 +277,7 @@ class Service:
             unit = self._shelf.mapped(_new(lun, given), given)
             edit = self._latest.add_unit(name, unit)
             store = self._shelf.usable((name, lun), unit, self._inventories, force=force)
-            self._enact(
-                edit, verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid)
-            )
+            self._enact(edit, verify=lambda: self._require_same(name, unit, store))
         return _aio_warnings(unit)
 
     def edit_unit(
@@ -324,8 +323,12 @@ class Service:
         self._enact(
             edit,
             reopen=reopen,
-            verify=lambda: self._shelf.require_same(unit, store, self._reconciler.pid),
+            verify=lambda: self._require_same(name, unit, store),
         )
+
+    def _require_same(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
+        opened = self._reconciler.backend.unit_identity(name, unit.lun)
+        self._shelf.require_same(unit, store, opened)
 
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
@@ -553,7 +556,8 @@ class Service:
         """What a write let go of is free when that is durable: it may have to be put back."""
         for place in places:
             found = (inventory.find(*place) for inventory in self._inventories)
-            self._shelf.claim(place, filter(None, found))
+            opened = self._reconciler.backend.unit_identity(*place)
+            self._shelf.claim(place, filter(None, found), opened)
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)

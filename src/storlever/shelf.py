@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
-from storlever.errors import Conflict, Fault, Invalid, Unfit
+from storlever.errors import Conflict, Fault, Invalid
 from storlever.inventory import Inventory
 from storlever.model import BLOCK, BackingType, DeviceType, LogicalUnit, Place
 
@@ -21,9 +21,6 @@ class Host(Protocol):
     def inspect(self, path: str) -> BackingStore:
         """Raises Unusable."""
 
-    def holds(self, pid: int, path: str, identity: str) -> bool:
-        """Whether the process opened this store, and no other, when it opened the path."""
-
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable."""
 
@@ -35,11 +32,17 @@ class Shelf:
         self._host = host
         self._claims = Claims()
 
-    def claim(self, place: Place, units: Iterable[LogicalUnit]) -> None:
-        """The place stands on what is behind these units' paths now; none lets go."""
-        paths = {unit.backing_path for unit in units}
-        keys = (*paths, *map(self._host.identity, paths))
-        self._claims.put(place, filter(None, keys))
+    def claim(self, place: Place, units: Iterable[LogicalUnit], opened: str | None = None) -> None:
+        """The place stands on what is behind these units' paths now; none lets go.
+
+        What tgtd `opened` counts more, for a path can be made to lead elsewhere: a single unit
+        that is open stands on that alone.
+        """
+        wanted = list(units)
+        paths = {unit.backing_path for unit in wanted}
+        sure = opened is not None and all(unit.opened for unit in wanted) and len(paths) == 1
+        stores = () if sure else map(self._host.identity, paths)
+        self._claims.put(place, filter(None, (*paths, *stores, opened if paths else None)))
 
     def mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
         """With what the device says of itself, where it is mapped directly. Raises Invalid."""
@@ -72,7 +75,7 @@ class Shelf:
         except Unusable as error:
             if not given:
                 raise Conflict(
-                    f"cannot serve {unit.backing_path}, which {error}", code=Unfit.code
+                    f"cannot serve {unit.backing_path}, which {error}", code=error.code
                 ) from None
             raise Invalid(Fault("backing_path", str(error))) from None
         if fault := _misfit(unit, store):
@@ -92,12 +95,11 @@ class Shelf:
         grown = store.size != size and unit.device_type is not DeviceType.TAPE
         return grown or not self._claims.hold(place, store.identity)
 
-    def require_same(self, unit: LogicalUnit, store: BackingStore, pid: int) -> None:
-        """tgtd (`pid`) opened by path: that must be what was looked at. Raises Conflict."""
-        path = unit.backing_path
-        if self._host.identity(path) != store.identity or (
-            unit.opened and not self._host.holds(pid, path, store.identity)
-        ):
+    def require_same(self, unit: LogicalUnit, store: BackingStore, opened: str | None) -> None:
+        """What tgtd `opened` must be what was looked at; where it opened nothing, or it is not
+        known what, the path must still lead there. Raises Conflict."""
+        found = opened if unit.opened and opened else self._host.identity(unit.backing_path)
+        if found != store.identity:
             raise Conflict(
                 f"{unit.backing_path} was replaced while it was being opened",
                 code="backing-store-changed",

@@ -16,6 +16,7 @@ from storlever.reconciler import Reconciler
 from storlever.schema import PRAGMAS
 from storlever.service import Service
 from storlever.store import SqliteStore
+from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
@@ -58,7 +59,7 @@ class Core:
         state = root / "core"
         (state / "run").mkdir(parents=True)
         transport = SocketTransport(tgtd.socket_path, timeout=30)
-        machine = Machine(state)
+        machine = Machine(Territory(state))
         self.recorder = Recorder(transport)
         self.store = SqliteStore(state / "state.db", keys_in(state))
         self.store.commit(edit)

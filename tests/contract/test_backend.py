@@ -1,6 +1,7 @@
 """What every Backend does with every change, and the facts about tgtd that it builds on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -33,11 +34,12 @@ from storlever.model import (
     ObservedUnit,
     ScsiProduct,
 )
-from storlever.tgtd.show import target_ids
-from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
+from storlever.territory import Territory
+from storlever.tgtd.show import session_numbers, target_ids
+from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
 from tests.contract.conftest import Rig
 from tests.others import unchecked
-from tests.world import image
+from tests.world import Credulous, image
 
 T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
@@ -85,6 +87,19 @@ def test_a_new_target_takes_long_writes_in_long_pieces(rig: Rig) -> None:
     tid = target_ids(ask(rig, Mode.DRIVER, Op.SHOW).text)[T]
     shown = ask(rig, Mode.TARGET, Op.SHOW, tid=tid).text
     assert "MaxRecvDataSegmentLength=262144\n" in shown
+
+
+def test_the_controllers_statistics_tell_no_session_where_there_is_none(rig: Rig) -> None:
+    """And a target that is not there is refused, whatever its number."""
+    apply(rig, CreateTarget(T))
+    tid = target_ids(ask(rig, Mode.DRIVER, Op.SHOW).text)[T]
+    text = rig.transport.exchange(Request(Mode.UNIT, Op.STATS, tid=tid, lun=0)).text
+    assert text.startswith("tgt lun sid")
+    assert session_numbers(text) == frozenset()
+    for nobodys in (-1, 0, tid + 1, MAX_TID):
+        request = Request(Mode.UNIT, Op.STATS, tid=nobodys, lun=0)
+        assert rig.transport.exchange(request).error in (TgtError.NO_TARGET, TgtError.NO_LUN)
+    assert rig.alive
 
 
 @pytest.mark.parametrize("length", ["0", "511", "16777216", "long"])
@@ -346,12 +361,13 @@ def test_a_grown_file_is_served_whole_once_it_is_opened_anew(rig: Rig) -> None:
 
 def test_a_unit_without_its_file_is_refused_and_leaves_nothing(rig: Rig) -> None:
     apply(rig, CreateTarget(T))
-    with pytest.raises(Refused, match="No such file"):
+    with pytest.raises(Refused, match="does not exist"):
         apply(rig, CreateUnit(T, unit(rig, backing_path=str(rig.folder / "missing"))))
     assert seen(rig).units == ()
 
 
 def test_a_unit_that_tgtd_will_not_open_is_refused_and_leaves_nothing(rig: Rig) -> None:
+    rig.backend._files = Credulous(Territory(Path("/nowhere")))
     apply(rig, CreateTarget(T))
     with pytest.raises(Refused, match="does not accept"):
         apply(rig, CreateUnit(T, unit(rig, backing_path=str(rig.folder))))
@@ -360,6 +376,7 @@ def test_a_unit_that_tgtd_will_not_open_is_refused_and_leaves_nothing(rig: Rig) 
 
 def test_a_move_that_fails_can_be_taken_back(rig: Rig) -> None:
     apply(rig, CreateTarget(T), CreateUnit(T, unit(rig)))
+    rig.backend._files = Credulous(Territory(Path("/nowhere")))
     with pytest.raises(Refused):
         apply(rig, UpdateUnit(T, unit(rig, backing_path=str(rig.folder)), ("backing_path",)))
     assert seen_unit(rig).online is not True

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import signal
+import sqlite3
+import stat
 import subprocess
 import threading
 import time
@@ -17,6 +20,7 @@ from tests.world import WIKI_TARGET, StorLever, image, wait_until
 
 OTHER_TARGET = "iqn.2014-09.com.example:other"
 BLOCK = bytes(range(256)) * 2
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -118,6 +122,95 @@ def test_path_with_blanks_and_letters_of_any_alphabet_is_served(
 def test_own_state_is_never_served(storlever: StorLever, target: str) -> None:
     for path in storlever.state.iterdir():
         assert post(storlever, target, path)["status"] == 422
+
+
+def test_own_state_is_never_served_by_another_name(
+    storlever: StorLever, target: str, tmp_path: Path
+) -> None:
+    state = storlever.state / "state.db"
+    (tmp_path / "symlink").symlink_to(state)
+    hard = storlever.root / "hard link"
+    hard.hardlink_to(state)
+    with bound(storlever.state, tmp_path / "folder"), bound(state, tmp_path / "file"):
+        names = (tmp_path / "symlink", hard, tmp_path / "folder/state.db", tmp_path / "file")
+        for name in names:
+            problem = post(storlever, target, name, force=True)
+            assert problem["status"] == 422
+            assert "StorLever itself" in problem["detail"]
+    hard.unlink()
+    storlever.add_target(OTHER_TARGET)  # and SQLite's lock on it is still there
+    other = sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=0)
+    with contextlib.closing(other), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT 1 FROM target")
+
+
+def test_what_the_kernel_makes_up_is_never_served(
+    storlever: StorLever, target: str, tmp_path: Path
+) -> None:
+    """By its own name, through a link, and where it is mounted elsewhere."""
+    (tmp_path / "link").symlink_to("/proc/version")
+    with bound(Path("/proc"), tmp_path / "proc"), bound(Path("/sys"), tmp_path / "sys"):
+        for name in (
+            *("/proc/version", "/proc/self/mem", "/sys/kernel/uevent_seqnum", tmp_path / "link"),
+            *(tmp_path / "proc/version", tmp_path / "sys/kernel/uevent_seqnum"),
+        ):
+            problem = post(storlever, target, name, force=True)
+            assert problem["status"] == 422
+            assert "the kernel makes it up" in problem["detail"]
+
+
+@contextlib.contextmanager
+def bound(what: Path, where: Path) -> Iterator[None]:
+    """It can be had there too."""
+    if what.is_dir():
+        where.mkdir()
+    else:
+        where.touch()
+    run("mount", "--bind", what, where)
+    try:
+        yield
+    finally:
+        run("umount", where)
+
+
+def test_only_what_lies_below_the_roots_is_served(root: Path) -> None:
+    """At every request that makes a LUN stand on a path, and after tgtd has started anew."""
+    for name in ("one", "two", "out"):
+        (root / name).mkdir()
+    inside, other = image(root / "one/a.img", 1), image(root / "two/b.img", 1)
+    outside, link = image(root / "out/c.img", 1), root / "one/link"
+    service = StorLever(root, backing_root=f"{root}/one {root}/two")
+    try:
+        service.start()
+        target = service.add_target()
+        service.add_lun(target, 1, inside)
+        unit = service.add_lun(target, 3, other)
+        link.symlink_to(outside)
+        (root / "two/folder").symlink_to(root / "out")
+        for path in (outside, link, root / "two/folder/c.img", "/dev/zero", "/etc/passwd"):
+            problem = post(service, target, path, force=True)
+            assert [fault["field"] for fault in problem["errors"]] == ["path"]
+            rule = f"must lie below {root}/one or {root}/two, links resolved"
+            assert problem["errors"][0]["message"] == rule
+            problem = service.api("PUT", unit, {"path": str(path)}, expect=422).json()
+            assert problem["errors"][0]["message"] == rule
+        assert service.get(unit)["state"] == "ready"
+        other.unlink()
+        other.symlink_to(outside)
+        pid = service.tgtd_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: "must lie below" in str(service.get(unit)["reason"]))
+        assert opened(service, outside) == 0
+        wait_until(lambda: service.get(f"{target}/lun_list/1")["state"] == "ready")
+        service.api("PUT", unit, {"online": False}, expect=200)
+        problem = service.api("PUT", unit, {"online": True}, expect=409).json()
+        assert problem["code"] == "backing-store-forbidden"
+        other.unlink()
+        service.api("PUT", unit, {"path": str(image(other, 1)), "online": True}, expect=200)
+        assert service.get(unit)["state"] == "ready"
+    finally:
+        service.close()
 
 
 # -- one backing store, several LUNs
@@ -253,9 +346,9 @@ def test_two_nodes_of_one_block_device_are_one_backing_store(
 ) -> None:
     target = storlever.add_target()
     storlever.add_lun(target, 1, loop)
-    node = tmp_path / "node"
-    os.mknod(node, 0o600 | 0o060000, loop.stat().st_rdev)
-    assert post(storlever, target, node)["code"] == "backing-store-in-use"
+    (tmp_path / "link").symlink_to(loop)
+    for node in (node_of(loop, tmp_path / "node"), tmp_path / "link"):
+        assert post(storlever, target, node, force=True)["code"] == "backing-store-in-use"
 
 
 @contextlib.contextmanager
@@ -294,6 +387,61 @@ def test_block_device_in_use_is_409_unless_forced(
             assert disk.ready().status == GOOD
         storlever.api("DELETE", f"{target}/lun_list/1", expect=200)
     storlever.add_lun(target, 1, loop)
+
+
+@contextlib.contextmanager
+def swapping(where: Path) -> Iterator[None]:
+    run("mkswap", "--quiet", where)
+    done = subprocess.run(["swapon", where], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine takes no swap: {done.stderr}")
+    try:
+        yield
+    finally:
+        run("swapoff", where)
+
+
+def test_swap_is_409(loop: Path, storlever: StorLever, tmp_path: Path) -> None:
+    """A device and a file, by whatever name; it is free again when it is swap no more."""
+    target = storlever.add_target()
+    file = tmp_path / "swap file"
+    file.write_bytes(bytes(8 << 20))  # a sparse one cannot be swap
+    file.chmod(0o600)
+    (tmp_path / "hard link").hardlink_to(file)
+    (tmp_path / "symlink").symlink_to(file)
+    for where, names in (
+        (loop, (loop, node_of(loop, tmp_path / "node"))),
+        (file, (file, tmp_path / "hard link", tmp_path / "symlink")),
+    ):
+        with swapping(where):
+            for name in names:
+                problem = post(storlever, target, name)
+                assert (problem["status"], problem["code"]) == (409, "backing-store-held")
+                assert "swap" in problem["detail"]
+        unit = storlever.add_lun(target, 1, where)
+        storlever.api("DELETE", unit, expect=200)
+
+
+def test_mounted_device_is_409_by_any_of_its_nodes(
+    loop: Path, storlever: StorLever, tmp_path: Path
+) -> None:
+    target = storlever.add_target()
+    unit = storlever.add_lun(target, 1, image(tmp_path / "a.img", 1))
+    run("mkfs.ext4", "-q", loop)
+    (tmp_path / "link").symlink_to(loop)
+    with mounted(loop, tmp_path / "mnt"):
+        for name in (node_of(loop, tmp_path / "node"), tmp_path / "link"):
+            problem = post(storlever, target, name)
+            assert problem["code"] == "backing-store-held"
+            assert str(tmp_path / "mnt") in problem["detail"]
+            problem = storlever.api("PUT", unit, {"path": str(name)}, expect=409).json()
+            assert problem["code"] == "backing-store-held"
+
+
+def node_of(device: Path, node: Path) -> Path:
+    """Another node of the device."""
+    os.mknod(node, stat.S_IFBLK | 0o600, device.stat().st_rdev)
+    return node
 
 
 def test_block_device_mounted_while_its_lun_was_offline_is_409_unless_forced(
@@ -419,9 +567,11 @@ def test_deletion_waits_for_a_command_in_flight(root: Path, stuck: Stuck) -> Non
 def test_symlink_that_flips_never_serves_another_luns_file(
     storlever: StorLever, target: str, tmp_path: Path
 ) -> None:
-    """tgtd opens by path; whatever stands behind it by then, an answered LUN is the file asked."""
+    """tgtd opens by path; whatever somebody made it lead to by then, an answered LUN is the file
+    asked for."""
     mine, taken, link = tmp_path / "mine", image(tmp_path / "taken", 1), tmp_path / "link"
     image(mine, 1)
+    os.chown(tmp_path, NOBODY, NOBODY)
     storlever.add_lun(target, 9, taken)
     link.symlink_to(mine)
     stop, served = threading.Event(), 0

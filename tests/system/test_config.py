@@ -29,6 +29,7 @@ EVERYTHING = Settings(
     tgt_io_threads=3,
     portal=(config._portal("10.0.0.1:3260"), config._portal("[::1]:3261")),
     log_format="json",
+    backing_root=(Path("/srv/ab"), Path("/dev")),
 )
 
 
@@ -104,7 +105,7 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
         *("--state-dir", "/var/lib/x", "--key-file", "/etc/x.key"),
         *("--tgtd", "attach", "--tgt-control-port", "12"),
         *("--tgt-io-threads", "3", "--portal", "10.0.0.1:3260", "--portal", "[::1]:3261"),
-        *("--log-format", "json"),
+        *("--log-format", "json", "--backing-root", "/srv/ab", "--backing-root", "/dev"),
     )
     toml = """
         listen = ["127.0.0.1:7000", "https://127.0.0.1:7001", "unix:/run/x.sock"]
@@ -115,6 +116,7 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
         tgt_io_threads = 3
         portal = ["10.0.0.1:3260", "[::1]:3261"]
         log_format = "json"
+        backing-root = ["/srv/ab", "/dev"]
         [tls]
         certificate = "/etc/x.pem"
         key = "/etc/x.key"
@@ -136,9 +138,17 @@ def test_flags_environment_and_toml_say_the_same(tmp_path: Path) -> None:
             STORLEVER_TGT_IO_THREADS="3",
             STORLEVER_PORTAL="10.0.0.1:3260 [::1]:3261",
             STORLEVER_LOG_FORMAT="json",
+            STORLEVER_BACKING_ROOT="/srv/ab /dev",
         )
         == EVERYTHING
     )
+
+
+def test_a_backing_root_is_an_absolute_path() -> None:
+    assert load().backing_root == (Path("/"),)
+    for said in ("srv", "./srv", "~/srv", ""):
+        with pytest.raises(ConfigError, match=r"^--backing-root: must be an absolute path$"):
+            load("--backing-root", said)
 
 
 def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:

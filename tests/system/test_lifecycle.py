@@ -208,7 +208,7 @@ def test_a_lun_without_its_file_is_an_error_the_rest_is_served_and_it_heals(
     storlever.start()
     seen = storlever.get(lun)
     assert (seen["state"], seen["size"]) == ("error", None)
-    assert "No such file" in seen["reason"]
+    assert "does not exist" in seen["reason"]
     assert storlever.get(target)["state"] == "ready"
     failing = storlever.http.get("/readyz").json()["failing"]
     assert [place.partition(": ")[0] for place in failing] == [f"{WIKI_TARGET} LUN 2"]

@@ -11,13 +11,14 @@ from typing import get_args
 
 import pytest
 
-from storlever.backing import Machine
+from storlever.backing import BackingStore, Kind, Machine
 from storlever.change import AccountChange, Change, EndSessions, TargetChange
 from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
 from storlever.model import BLOCK
 from storlever.notes import MemoryNotes
 from storlever.observed import Observed
 from storlever.reconciler import Reconciler
+from storlever.territory import Territory
 from storlever.tgtd.backend import Peer, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
@@ -75,8 +76,11 @@ class Scribe:
 class Anywhere(Machine):
     """Every path leads to a file, the longer the larger."""
 
-    def size(self, path: str) -> int:
-        return len(path) * BLOCK
+    def look(self, path: str) -> BackingStore:
+        return BackingStore(Kind.FILE, "file", len(path) * BLOCK)
+
+    def identity(self, path: str) -> str | None:
+        return "file" if path else None
 
 
 @runs(push=10_000, release=100_000)
@@ -84,7 +88,7 @@ def test_nothing_that_can_be_said_to_tgtd_harms_it(root: Path, torture: Torture)
     """Requests of any shape, and changes of any content: a frame that is harmless, or a typed
     error and no frame at all."""
     chance, scribe, seen = torture.chance, Scribe(torture.chance), Counter[str]()
-    backend = TgtdBackend(scribe, scribe, Anywhere(root))
+    backend = TgtdBackend(scribe, scribe, Anywhere(Territory(root)))
     senseless = Senseless(chance, root, hostility=0.5)
     for _ in range(torture.runs):
         try:

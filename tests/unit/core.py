@@ -16,6 +16,7 @@ from storlever.principal import Act, Principal, Role
 from storlever.reconciler import Reconciler
 from storlever.service import Service, Write
 from storlever.store import MemoryStore
+from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
@@ -107,7 +108,7 @@ class Core:
     def __post_init__(self) -> None:
         lock = threading.RLock()
         self.flaky = FlakyTgtd(self.tgtd)
-        machine = Machine(self.folder / "private")
+        machine = Machine(Territory(self.folder / "private"))
         self.backend = TgtdBackend(self.flaky, self.tgtd, machine)
         self.reconciler = Reconciler(self.backend, self.notes)
         self.service = Service(self.store, self.reconciler, machine, lock)

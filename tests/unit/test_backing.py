@@ -3,6 +3,10 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +16,24 @@ from hypothesis import strategies as st
 from storlever import names
 from storlever.backing import (
     BackingStore,
+    Forbidden,
     Kind,
     Machine,
     Unusable,
     identity_of,
-    inspect,
     scsi_identity,
-    size,
+    stores_open,
 )
 from storlever.model import LogicalUnit, ScsiProduct
+from storlever.territory import Territory
 from storlever.tgtd.unit import completion
 from storlever.tgtd.wire import Mode, Op, Request
+
+NOWHERE = Territory(Path("/nowhere"))
+
+
+def inspect(path: str) -> BackingStore:
+    return Machine(NOWHERE).inspect(path)
 
 
 def made(path: Path, content: bytes = b"\0" * 1024) -> Path:
@@ -61,10 +72,13 @@ def test_an_identity_can_be_had_without_opening(tmp_path: Path) -> None:
     assert identity_of(str(tmp_path / "gone")) is None
 
 
-def test_the_size_is_had_without_looking_further(tmp_path: Path) -> None:
-    assert size(str(made(tmp_path / "a.img"))) == 1024
-    with pytest.raises(FileNotFoundError):
-        size(str(tmp_path / "gone"))
+def test_a_look_tells_what_is_there_and_not_who_uses_it(tmp_path: Path) -> None:
+    machine = Machine(NOWHERE)
+    path = str(made(tmp_path / "tape", _tape_header(0x10, 0)))
+    assert machine.inspect(path).tape
+    assert machine.look(path) == replace(machine.inspect(path), tape=False)
+    with pytest.raises(Unusable, match="does not exist"):
+        machine.look(str(tmp_path / "gone"))
 
 
 def test_a_copy_is_another_store(tmp_path: Path) -> None:
@@ -145,10 +159,13 @@ def test_what_belongs_to_storlever_is_not_handed_out(tmp_path: Path) -> None:
     private.mkdir()
     made(private / "state.db")
     (tmp_path / "way in").symlink_to(private)
-    machine = Machine(private)
-    for path in (private / "state.db", private, private / "gone", tmp_path / "way in/state.db"):
-        with pytest.raises(Unusable, match="StorLever itself"):
-            machine.inspect(str(path))
+    (tmp_path / "hard link").hardlink_to(private / "state.db")
+    machine = Machine(Territory(private))
+    inside = [private / "state.db", private, private / "gone", tmp_path / "way in/state.db"]
+    for path in (*inside, tmp_path / "hard link"):
+        for look in (machine.inspect, machine.look):
+            with pytest.raises(Forbidden, match="StorLever itself"):
+                look(str(path))
     beside = made(tmp_path / "state of others")
     assert machine.inspect(str(beside)) == inspect(str(beside))
 
@@ -158,7 +175,7 @@ def test_a_key_file_outside_of_the_state_folder_is_not_handed_out_either(tmp_pat
     (tmp_path / "hard").hardlink_to(key)
     (tmp_path / "soft").symlink_to(key)
     beside = made(tmp_path / "beside")
-    machine = Machine(tmp_path / "state", key)
+    machine = Machine(Territory(tmp_path / "state", key))
     for name in ("secret.key", "hard", "soft"):
         with pytest.raises(Unusable, match="StorLever itself"):
             machine.inspect(str(tmp_path / name))
@@ -235,7 +252,7 @@ def test_a_device_that_tells_too_little_cannot_be_mapped(
 
 
 def test_a_file_cannot_be_mapped_nor_can_nothing(tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "state")
+    machine = Machine(NOWHERE)
     for path in (made(tmp_path / "a.img"), tmp_path / "gone"):
         with pytest.raises(Unusable, match="needs a SCSI device"):
             machine.scsi_identity(str(path))
@@ -272,27 +289,46 @@ def test_whatever_a_device_says_tgtd_can_be_told(
 # -- what a process has open
 
 
-def test_a_process_is_known_to_hold_what_it_has_open(tmp_path: Path) -> None:
-    held, other = tmp_path / "held", tmp_path / "other"
-    held.write_bytes(b"x")
-    other.write_bytes(b"x")
-    link = tmp_path / "link"  # a path that can be made to lead elsewhere is looked into
-    link.symlink_to(other)
-    machine = Machine(tmp_path / "private")
-    with held.open():
-        assert machine.holds(os.getpid(), str(link), str(identity_of(str(held))))
-        assert not machine.holds(os.getpid(), str(link), str(identity_of(str(other))))
+def test_what_a_process_has_open_is_told_by_identity(tmp_path: Path) -> None:
+    """Each as often as it is open; what no LUN can stand on is left out."""
+    held, other = made(tmp_path / "held"), made(tmp_path / "other")
+    before = stores_open(os.getpid()) or Counter()
+    with held.open(), held.open(), other.open(), Path(os.devnull).open(), socket.socket():
+        new = (stores_open(os.getpid()) or Counter()) - before
+    assert new == {identity_of(str(held)): 2, identity_of(str(other)): 1}
 
 
-def test_a_path_that_nobody_can_change_is_not_looked_into(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"x")
-    machine = Machine(tmp_path / "private")
-    assert machine.holds(os.getpid(), str(file), "another")
+def test_a_process_that_is_gone_has_nothing_to_tell(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    assert not machine.holds(os.getpid(), str(file), "another")
+    assert Machine(NOWHERE).stores_open(-1, str(made(tmp_path / "file"))) is None
 
 
-def test_a_process_that_may_not_be_looked_into_is_trusted(tmp_path: Path) -> None:
+def test_a_process_is_looked_into_only_where_others_can_change_the_path(tmp_path: Path) -> None:
+    path = str(made(tmp_path / "file"))
+    assert Machine(NOWHERE).stores_open(os.getpid(), path) is None
     tmp_path.chmod(0o777)
-    assert Machine(tmp_path / "private").holds(-1, str(tmp_path / "file"), "any")
+    assert Machine(NOWHERE).stores_open(os.getpid(), path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
+def test_where_a_process_may_not_be_looked_into_only_settled_paths_are_served(
+    tmp_path: Path,
+) -> None:
+    """Nobody could tell what tgtd opened."""
+    script = f"""
+import os
+from pathlib import Path
+from storlever.backing import Forbidden, Machine
+from storlever.territory import Territory
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+machine = Machine(Territory(Path("/nowhere")))
+assert machine.stores_open({os.getpid()}, "/etc/hostname") is None
+try:
+    machine.stores_open({os.getpid()}, "/tmp/whose")
+except Forbidden as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "may not be looked at" in done.stdout

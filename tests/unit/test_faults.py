@@ -256,7 +256,7 @@ def test_a_lun_that_was_failing_goes_on_failing_when_its_mending_cannot_be_store
     with pytest.raises(StateFailed):
         core.service.edit_unit(T, 1, {"backing_path": f"{core.folder}/3.img"})
     assert core.reconciler.down is None
-    assert "No such file" in str(core.service.unit(T, 1).reason)
+    assert "does not exist" in str(core.service.unit(T, 1).reason)
 
 
 def test_a_rest_of_a_write_that_tgtd_does_not_let_go_stays_ours(core: Core) -> None:

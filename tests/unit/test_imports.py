@@ -36,12 +36,13 @@ MAY = {
     "observed plan",
     "keeper": "errors service",
     "loop": "errors failpoint inventory reconciler",
-    "backing": "model",
+    "territory": "",
+    "backing": "model territory",
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit errors failpoint group inventory model names principal reconciler shelf "
-    "token",
+    "service": "audit backing errors failpoint group inventory model names principal reconciler "
+    "shelf token",
     "seal": "",
     "keyfile": "errors seal",
     "schema": "errors seal",

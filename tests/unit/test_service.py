@@ -1,22 +1,26 @@
 """The use cases on the in-memory twins: what needs more than one layer, and no real tgtd."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storlever.audit import Entry
-from storlever.backing import Machine
-from storlever.errors import Conflict, Invalid, NotFound, Unavailable, Unfit, Untrusted
+from storlever.backing import BackingStore, Machine
+from storlever.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unfit, Untrusted
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
+from storlever.territory import Territory
+from storlever.tgtd.backend import Files
+from storlever.tgtd.memory import Unit
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
 from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash, MortalStore
-from tests.world import folder, image
+from tests.world import Credulous, folder, image
 
 T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
@@ -237,7 +241,7 @@ def test_a_missing_file_fails_one_lun_and_heals(core: Core) -> None:
     core.tgtd.restart()
     core.settle()
     failing = core.service.unit(T, 1)
-    assert (failing.state, "No such file" in str(failing.reason)) == ("error", True)
+    assert (failing.state, "does not exist" in str(failing.reason)) == ("error", True)
     assert core.service.unit(T, 2).state == "ready"
     assert core.service.target(T).state == "ready"
     core.service.edit_target(T, addresses=("10.0.0.1",))
@@ -250,7 +254,8 @@ def test_a_lun_that_tgtd_refuses_rests_before_it_is_tried_again(core: Core) -> N
     add_unit(core, 1)
     core.tgtd.restart()
     (core.folder / "1.img").unlink()
-    (core.folder / "1.img").symlink_to(core.folder)  # opens for us, and not for tgtd
+    (core.folder / "1.img").symlink_to(core.folder)
+    core.backend._files = Credulous(Territory(core.folder / "private"))
     core.settle()
     assert "does not accept" in str(core.service.unit(T, 1).reason)
     asked = core.tgtd.requests
@@ -667,7 +672,7 @@ def test_what_the_last_tgtd_was_being_told_says_nothing_of_the_next(core: Core) 
 
 def test_an_aio_lun_that_the_machine_has_no_room_for_is_not_tried(core: Core) -> None:
     """tgtd would close a descriptor that is somebody's session."""
-    core.backend._files = Crowded(core.folder / "private")
+    core.backend._files = Crowded(Territory(core.folder / "private"))
     asked = core.tgtd.requests
     with pytest.raises(Unfit, match="no room"):
         add_unit(core, backing_type=BackingType.AIO)
@@ -890,3 +895,109 @@ def test_session_numbers_that_an_initiator_made_up_do_not_keep_its_target(core: 
     core.tgtd.log_in(T, name, "10.0.0.1")
     core.service.remove_target(T, force=True)
     assert core.service.target_names() == [U]
+
+
+# -- paths that lead elsewhere by the time tgtd opens them
+
+
+def units(core: Core) -> dict[int, Unit]:
+    """What tgtd has in the first target."""
+    return next(each.units for each in core.tgtd.targets.values() if each.name == T)
+
+
+class Swapping(Machine):
+    """Somebody is quick: right after a look, the path leads to `other`."""
+
+    def __init__(self, other: Path) -> None:
+        super().__init__(Territory(Path("/nowhere")))
+        self.other = other
+
+    def look(self, path: str) -> BackingStore:
+        found = super().look(path)
+        Path(path).unlink()
+        Path(path).symlink_to(self.other)
+        return found
+
+
+def test_a_new_lun_whose_file_is_swapped_before_tgtd_opens_it_is_gone(core: Core) -> None:
+    core.backend._files = Swapping(image(core.folder / "other", 2))
+    with pytest.raises(Refused, match="replaced") as caught:
+        add_unit(core)
+    assert caught.value.code == "backing-store-changed"
+    assert units(core) == {}
+    assert core.reconciler.down is None
+
+
+def test_an_edited_lun_whose_new_file_is_swapped_stands_on_its_old_one(core: Core) -> None:
+    add_unit(core)
+    swapping = Swapping(image(core.folder / "other", 2))
+    core.backend._files = Once(swapping, core.backend._files)
+    with pytest.raises(Refused, match="replaced"):
+        core.service.edit_unit(T, 1, {"backing_path": f"{core.folder}/2.img"})
+    assert units(core)[1].path == f"{core.folder}/1.img"
+    assert core.service.unit(T, 1).state == "ready"
+
+
+class Once(Machine):
+    """The first look is another machine's."""
+
+    def __init__(self, first: Machine, then: Files) -> None:
+        super().__init__(Territory(Path("/nowhere")))
+        self._machines = iter((first, then, then, then))
+
+    def look(self, path: str) -> BackingStore:
+        return next(self._machines).look(path)
+
+
+def test_a_pass_does_not_serve_what_was_swapped_in_and_lets_it_rest(core: Core) -> None:
+    """Each try makes and removes a unit, which all sessions of the target hear of."""
+    add_unit(core)
+    core.tgtd.restart()
+    core.backend._files = Swapping(image(core.folder / "other", 2))
+    core.settle()
+    assert units(core) == {}
+    assert "replaced" in str(core.service.unit(T, 1).reason)
+    asked = core.tgtd.requests
+    core.settle()
+    assert core.tgtd.requests - asked == LOOKING_REQUESTS
+
+
+def test_a_lun_that_was_swapped_is_claimed_as_what_tgtd_opened(core: Core) -> None:
+    """Whatever its path leads to since: another LUN must not have the same store."""
+    first, link = image(core.folder / "first", 1), core.folder / "link"
+    link.symlink_to(first)
+    core.service.add_unit(T, 7, {"backing_path": str(link)})
+    link.unlink()
+    link.symlink_to(image(core.folder / "second", 1))
+    core.service.edit_unit(T, 7, {"readonly": False, "write_cache": False})
+    with pytest.raises(Conflict, match="LUN 7"):
+        core.service.add_unit(T, 8, {"backing_path": str(first)})
+
+
+def test_a_path_that_leads_out_of_the_roots_by_now_is_not_served(core: Core) -> None:
+    """Not by a pass, not when it is given again, and not when the LUN comes back online."""
+    (core.folder / "open").mkdir()
+    territory = Territory(core.folder / "private", roots=[core.folder / "open"])
+    core.backend._files = core.service._shelf._host = Machine(territory)
+    link = core.folder / "open/link"
+    link.symlink_to(image(core.folder / "open/a", 1))
+    core.service.add_unit(T, 7, {"backing_path": str(link)})
+    link.unlink()
+    link.symlink_to(image(core.folder / "b", 1))
+    with pytest.raises(Invalid, match="must lie below"):
+        core.service.edit_unit(T, 7, {"backing_path": str(link)})
+    with pytest.raises(Invalid, match="must lie below"):
+        core.service.add_unit(T, 8, {"backing_path": str(link)})
+    core.service.edit_unit(T, 7, {"online": False})
+    with pytest.raises(Conflict, match="must lie below") as caught:
+        core.service.edit_unit(T, 7, {"online": True})
+    assert caught.value.code == "backing-store-forbidden"
+    link.unlink()
+    link.symlink_to(core.folder / "open/a")
+    core.service.edit_unit(T, 7, {"online": True})
+    link.unlink()
+    link.symlink_to(core.folder / "b")
+    core.tgtd.restart()
+    core.settle()
+    assert "must lie below" in str(core.service.unit(T, 7).reason)
+    assert 7 not in units(core)

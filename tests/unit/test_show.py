@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storlever.model import BackingType, Bindings, DeviceType, ObservedTarget, ObservedUnit, Session
+from storlever.names import printable
 from storlever.tgtd import show
 from storlever.tgtd.show import Forged, Nexus, Seen, TargetReader
 
@@ -377,24 +378,75 @@ def listed(connections: Sequence[Connection]) -> str:
     return "".join(map(str, connections))
 
 
+CLIENT = "iqn.2014-09.com.example:client1"
+
+
 def test_every_connection_of_every_session_is_read() -> None:
-    text = listed((Connection(2, 0), Connection(2, 1, address="IP Address: ::1"), Connection(1, 0)))
-    client = "iqn.2014-09.com.example:client1"
-    assert show.nexuses(text) == (
-        Nexus(Session(client, "127.0.0.1", 2), 0),
-        Nexus(Session(client, "::1", 2), 1),
-        Nexus(Session(client, "127.0.0.1", 1), 0),
-    )
+    text = listed((Connection(2, 0), Connection(2, 1), Connection(1, 0)))
+    assert show.nexuses(text) == (Nexus(2, 0), Nexus(2, 1), Nexus(1, 0))
     assert show.nexuses("") == ()
+
+
+def told(*connections: Connection) -> tuple[Session, ...]:
+    """What is told of these sessions, which are all that there are."""
+    numbers = frozenset(str(each.sid) for each in connections)
+    return show.sessions(listed(connections), numbers)
+
+
+def test_every_session_is_told_with_its_initiator() -> None:
+    found = told(Connection(2, 0, address="IP Address: ::1"), Connection(1, 0, name="x"))
+    assert found == (Session(CLIENT, "::1", 2), Session("x", "127.0.0.1", 1))
+    assert show.sessions("", frozenset()) == ()
 
 
 @pytest.mark.parametrize("address", ["", "RDMA IP Address: 127.0.0.1"])
 def test_a_connection_without_the_usual_address_does_not_swallow_the_next(address: str) -> None:
     """tgtd prints a blank one when the peer is gone already, and another one for iSER."""
-    text = listed((Connection(1, 0, address=address), Connection(2, 0)))
-    found = show.nexuses(text)
-    assert [(nexus.session.sid, nexus.cid) for nexus in found] == [(1, 0), (2, 0)]
-    assert found[0].session.address in ("", "127.0.0.1")
+    first, second = told(Connection(1, 0, address=address), Connection(2, 0))
+    assert first in (Session(CLIENT, "", 1), Session(CLIENT, "127.0.0.1", 1))
+    assert second == Session(CLIENT, "127.0.0.1", 2)
+
+
+def test_a_name_that_tgtd_cut_ends_where_the_address_begins() -> None:
+    """Its newline was cut too."""
+    text = listed((Connection(1, 0, "x" * 900), Connection(2, 0)))
+    text = text.replace("x\n        IP", "x        IP")
+    found = show.sessions(text, {"1", "2"})
+    assert found == (Session("x" * 900, "127.0.0.1", 1), Session(CLIENT, "127.0.0.1", 2))
+    assert show.nexuses(text) == (Nexus(1, 0), Nexus(2, 0))
+
+
+FORGED_SESSION = (
+    "x\n        IP Address: 10.0.0.1\nSession: {}\n    Connection: 0\n        Initiator: innocent"
+)
+
+
+def test_a_session_that_a_name_makes_up_is_not_told() -> None:
+    """All of it is a name, newlines included, and the address is the true one."""
+    name = FORGED_SESSION.format(77)
+    found = told(Connection(2, 0), Connection(1, 0, name))
+    assert found[0] == Session(CLIENT, "127.0.0.1", 2)
+    assert (found[1].sid, found[1].address) == (1, "127.0.0.1")
+    assert found[1].initiator_name == name.replace("\n", "\\n")
+
+
+@pytest.mark.parametrize("forger_first", [True, False])
+def test_a_session_that_a_name_lies_about_is_told_as_unknown(forger_first: bool) -> None:
+    forger, victim = Connection(1, 0, FORGED_SESSION.format(2)), Connection(2, 0)
+    found = told(*((forger, victim) if forger_first else (victim, forger)), Connection(3, 0))
+    by_number = {each.sid: each for each in found}
+    assert by_number[2] == Session("?", "?", 2)
+    assert by_number[3] == Session(CLIENT, "127.0.0.1", 3)
+
+
+def test_the_numbers_of_sessions_are_read_from_the_statistics() -> None:
+    text = (
+        "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) errs\n"
+        "  1   0   1            0      0            0      0            0      0    0\n"
+        "  1   0 12345678901234567890   0      0    0      0            0      0    0\n"
+    )
+    assert show.session_numbers(text) == {"1", "12345678901234567890"}
+    assert show.session_numbers("") == frozenset()
 
 
 FORGED_LINES = (
@@ -419,7 +471,7 @@ CONNECTIONS = st.builds(
 @given(st.lists(CONNECTIONS, max_size=4))
 def test_a_name_cannot_hide_a_connection(connections: list[Connection]) -> None:
     """It can make some up; closing those finds nothing."""
-    found = {(nexus.session.sid, nexus.cid) for nexus in show.nexuses(listed(connections))}
+    found = {(nexus.sid, nexus.cid) for nexus in show.nexuses(listed(connections))}
     assert {(each.sid, each.cid) for each in connections} <= found
 
 
@@ -431,11 +483,22 @@ def test_a_number_that_tgtd_does_not_count_to_is_made_up() -> None:
     assert [nexus.cid for nexus in show.nexuses(listed((Connection(2**64 - 1, 2**32 - 1),)))]
 
 
-@given(st.lists(CONNECTIONS, max_size=4))
-def test_names_and_addresses_are_printable(connections: list[Connection]) -> None:
-    for nexus in show.nexuses(listed(connections)):
-        assert nexus.session.initiator_name.isprintable()
-        assert nexus.session.address.isprintable()
+@given(st.lists(CONNECTIONS, max_size=4, unique_by=lambda each: each.sid))
+def test_whatever_the_names_exactly_the_sessions_that_are_there_are_told(
+    connections: list[Connection],
+) -> None:
+    """Each with the name and address that tgtd printed, or as unknown; all of it printable."""
+    truth = {
+        each.sid: (printable(each.name), each.address.removeprefix("IP Address: "))
+        for each in connections
+    }
+    found = {each.sid: (each.initiator_name, each.address) for each in told(*connections)}
+    assert found.keys() == truth.keys()
+    for sid, said in found.items():
+        assert said in (truth[sid], ("?", "?"))
+        assert "".join(said).isprintable()
+    if not any("Session: " in each.name for each in connections):
+        assert found == truth
 
 
 # -- garbage
@@ -444,6 +507,7 @@ def test_names_and_addresses_are_printable(connections: list[Connection]) -> Non
 def _all(text: str) -> None:
     for read in (show.target_ids, show.discovery, show.accounts, show.portals, show.nexuses):
         read(text)
+    show.sessions(text, show.session_numbers(text) | {"1"})
     targets(text, IDS)
 
 

@@ -44,7 +44,7 @@ HEADER = {
 SIZE = 120
 
 MODES = {"SYSTEM": 0, "TARGET": 1, "UNIT": 2, "PORTAL": 3, "DRIVER": 4, "CONNECTION": 6}
-OPS = {"NEW": 0, "DELETE": 1, "SHOW": 2, "BIND": 3, "UNBIND": 4, "UPDATE": 5}
+OPS = {"NEW": 0, "DELETE": 1, "SHOW": 2, "BIND": 3, "UNBIND": 4, "UPDATE": 5, "STATS": 6}
 DEVICES = {"DISK": 0, "TAPE": 1, "CD": 5, "CHANGER": 8, "PASSTHROUGH": 255}
 
 
@@ -198,7 +198,10 @@ def _assert_not_lethal(request: Request, given: dict[str, str]) -> None:
             }
             assert given.get("bstype") in fitting[request.device]
             assert given.get("bstype") != "aio" or "path" in given
-    assert request.mode is not Mode.UNIT or 1 <= request.lun <= 255 or request.op is Op.DELETE
+    if request.mode is Mode.UNIT and request.op is Op.STATS:
+        assert request.lun == 0
+    elif request.mode is Mode.UNIT and request.op is not Op.DELETE:
+        assert 1 <= request.lun <= 255
 
 
 @pytest.mark.parametrize("bad", [",", "\0", "\n", "\r", "\x1b", "\x7f"])

@@ -5,12 +5,14 @@ The numbers tgtd gives to targets live and die here: elsewhere a target is known
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from storlever import failpoint
+from storlever.backing import BackingStore, Unusable
 from storlever.change import (
     Admit,
     BindIncoming,
@@ -29,14 +31,31 @@ from storlever.change import (
     UnbindOutgoing,
     UpdateUnit,
 )
-from storlever.errors import Refused, Unavailable, Unfit, Untrusted
-from storlever.model import BLOCK, Bindings, DeviceType, LogicalUnit, Session, sessions_in_the_way
+from storlever.errors import Refused, Swapped, Unavailable, Unfit, Untrusted
+from storlever.model import (
+    BLOCK,
+    Bindings,
+    DeviceType,
+    LogicalUnit,
+    Place,
+    Session,
+    sessions_in_the_way,
+)
 from storlever.observed import ANY, Observed
 from storlever.tgtd import show
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
-from storlever.tgtd.wire import EVERY, MAX_TID, SEGMENT_LENGTH, Mode, Op, Request, TgtError
+from storlever.tgtd.wire import (
+    CONTROLLER,
+    EVERY,
+    MAX_TID,
+    SEGMENT_LENGTH,
+    Mode,
+    Op,
+    Request,
+    TgtError,
+)
 
 _NAME, _ADDRESS = "initiator-name", "initiator-address"
 SEGMENT = (SEGMENT_LENGTH, str(256 << 10))
@@ -70,12 +89,27 @@ class Daemon(Protocol):
 class Files(Protocol):
     """The machine's files."""
 
-    def size(self, path: str) -> int:
-        """In bytes. Raises OSError, also for what nobody may be handed."""
+    def look(self, path: str) -> BackingStore:
+        """What is there. Raises Unusable."""
+
+    def identity(self, path: str) -> str | None:
+        """What tells this store from others; None where nothing is."""
+
+    def stores_open(self, pid: int, path: str) -> Counter[str] | None:
+        """How often a process has each store open, by identity; None where there is no need to
+        know: nobody else can change what the path leads to. Raises Unusable."""
 
     def room_for_aio(self) -> bool:
         """Whether another aio unit can be made: where not, tgtd (1.0.85) closes a descriptor
         that is not the unit's, and somebody's session with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a path led to, and what tgtd had open, before it was asked to open the path."""
+
+    store: BackingStore
+    before: Counter[str] | None
 
 
 class TgtdBackend:
@@ -90,14 +124,18 @@ class TgtdBackend:
         self._reader = show.TargetReader()
         self._ids: dict[str, int] = {}
         self._last_id = 0
-        self._sizes: dict[tuple[str, int], int | None] = {}
+        self._sizes: dict[Place, int | None] = {}
+        self._opened: dict[Place, str] = {}
+        """The identity of what this tgtd opened for a unit, when we made it do so."""
+        self._told: dict[int, tuple[str, tuple[Session, ...]]] = {}
+        """What tgtd last said of a target's connections, and what that means."""
         self.stall = 0.0
         """Seconds that tgtd took to print everything, and served nobody."""
 
     def ensure(self) -> Peer:
         peer = self._daemon.ensure()
         if peer.pid != self._pid:
-            self._ids = {}
+            self._ids, self._opened, self._told = {}, {}, {}
         self._pid = peer.pid
         return peer
 
@@ -164,21 +202,42 @@ class TgtdBackend:
         if tid is None:
             return ()
         try:
-            nexuses = self._nexuses(tid, hurry=hurry)
-        except Refused as refused:
+            return self._sessions(tid, hurry=hurry)
+        except TgtRefusal as refusal:
+            if refusal.number in (TgtError.NO_TARGET, TgtError.NO_LUN):
+                return ()
+            refused = translated(refusal.number, None)
             raise Unavailable(f"tgtd does not show its sessions: {refused}") from None
-        return tuple({nexus.session.sid: nexus.session for nexus in nexuses}.values())
+
+    def _sessions(self, tid: int, *, hurry: bool = False) -> tuple[Session, ...]:
+        """Which of them are there is asked for once a text: no two sessions of a tgtd have the same
+        number, so the same text is told by the same sessions."""
+        text = self._connections(tid, hurry=hurry)
+        if not text:
+            return ()
+        known, sessions = self._told.get(tid, ("", ()))
+        if known != text:
+            stats = Request(
+                Mode.UNIT, Op.STATS, tid=tid, lun=CONTROLLER, patience=self._patience, hurry=hurry
+            )
+            sessions = show.sessions(text, show.session_numbers(self._ask(stats)))
+            self._told[tid] = text, sessions
+        return sessions
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see, as far as it is known."""
         return self._sizes.get((target, lun))
 
+    def unit_identity(self, target: str, lun: int) -> str | None:
+        """What tgtd opened for it, as far as it is known."""
+        return self._opened.get((target, lun))
+
     def _size(self, target: str, lun: int, path: str | None, megabytes: int) -> int | None:
         """tgtd tells megabytes only: what we knew, or the file's size, if they agree with it."""
         known = self._sizes.get((target, lun))
         if known is None and path is not None:
-            with contextlib.suppress(OSError):
-                known = self._files.size(path)
+            with contextlib.suppress(Unusable):
+                known = self._files.look(path).size
         agrees = known is not None and abs(known / 1e6 - megabytes) < 2
         return known if agrees else None
 
@@ -211,6 +270,7 @@ class TgtdBackend:
                 tid, patience = self._tid(target), self._patience
                 self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=patience))
                 self._ids.pop(target, None)
+                self._told.pop(tid, None)
             case CreateAccount(account):
                 pair = (("user", account.name), ("password", account.secret))
                 self._ask(Request(Mode.ACCOUNT, Op.NEW, parameters=pair))
@@ -234,6 +294,7 @@ class TgtdBackend:
             case DeleteUnit(target, lun):
                 self._patiently(Request(Mode.UNIT, Op.DELETE, tid=self._tid(target), lun=lun))
                 self._sizes.pop((target, lun), None)
+                self._opened.pop((target, lun), None)
 
     def _deny(self, tid: int, entry: str) -> None:
         """Somebody else may have bound anything as a name or as an address: not there is gone."""
@@ -287,23 +348,19 @@ class TgtdBackend:
             if not nexuses:
                 return
             if not force:
-                raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
-            for nexus in nexuses:
-                try:
-                    self._ask(
-                        Request(
-                            Mode.CONNECTION,
-                            Op.DELETE,
-                            tid=tid,
-                            sid=nexus.session.sid,
-                            cid=nexus.cid,
-                        )
-                    )
-                except TgtRefusal as refusal:
-                    if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
-                        raise
+                break
+            self._close(tid, nexuses)
             time.sleep(0.01)
-        raise sessions_in_the_way(target, tuple(nexus.session for nexus in nexuses))
+        raise sessions_in_the_way(target, self.sessions(target))
+
+    def _close(self, tid: int, nexuses: Iterable[show.Nexus]) -> None:
+        for nexus in nexuses:
+            request = Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=nexus.sid, cid=nexus.cid)
+            try:
+                self._ask(request)
+            except TgtRefusal as refusal:
+                if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
+                    raise
 
     def _bind_outgoing(self, target: str | None, name: str) -> None:
         """tgtd does not show an outgoing account of discovery that stands alone: make room."""
@@ -330,7 +387,7 @@ class TgtdBackend:
         writable and with tgtd's own identity by initiators that are logged in.
         """
         tid = self._tid(target)
-        size = self._openable(unit) if unit.opened else None
+        opening = self._opening(unit) if unit.opened else None
         if unit.aio and not self._files.room_for_aio():
             raise Unfit(
                 f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
@@ -353,39 +410,78 @@ class TgtdBackend:
         except TgtRefusal:
             self._patiently(Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun))
             raise
-        self._sizes.pop((target, unit.lun), None)  # of one that somebody else removed
-        if size is not None:
-            self._sizes[target, unit.lun] = size
+        for known in (self._sizes, self._opened):
+            known.pop((target, unit.lun), None)  # of one that somebody else removed
+        if opening is not None:
+            self._note_opened(target, unit, opening)
 
     def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
         tid = self._tid(target)
-        size = self._openable(unit) if "backing_path" in fields else None
+        opening = self._opening(unit) if "backing_path" in fields else None
         try:
             self._ask(_update(tid, unit, attributes(unit, fields)))
         except TgtRefusal:
-            if size is not None:  # was it that the old path could not be left? Then this says so.
+            if opening is not None:  # could the old path not be left? Then this says so.
                 self._ask(_update(tid, unit, (("online", "0"),)))
             raise
         if rest := ejection(unit, fields):
             self._ask(_update(tid, unit, rest))
-        if size is not None:
-            self._sizes[target, unit.lun] = size
+        if opening is not None:
+            self._note_opened(target, unit, opening)
 
-    def _openable(self, unit: LogicalUnit) -> int:
-        """The size of the backing file, in bytes. Raises Unfit: tgtd is not bothered.
+    def _opening(self, unit: LogicalUnit) -> Opening:
+        """What tgtd is about to open. Raises Unfit: tgtd is not bothered.
 
         Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
         """
         try:
-            size = self._files.size(unit.backing_path)
-        except OSError as error:
-            raise Unfit(f"cannot serve {unit.backing_path}: {error.strerror}") from None
-        if unit.device_type is DeviceType.DISK and size < BLOCK:
-            raise Unfit(
-                f"cannot serve {unit.backing_path}: it is smaller than a block",
-                code="backing-store-too-small",
-            )
-        return size
+            store = self._files.look(unit.backing_path)
+            if unit.device_type is DeviceType.DISK and store.size < BLOCK:
+                raise Unfit(
+                    f"cannot serve {unit.backing_path}: it is smaller than a block",
+                    code="backing-store-too-small",
+                )
+            return Opening(store, self._stores_open(unit.backing_path))
+        except Unusable as error:
+            why = f"cannot serve {unit.backing_path}, which {error}"
+            raise Unfit(why, code=error.code) from None
+
+    def _stores_open(self, path: str) -> Counter[str] | None:
+        return None if self._pid is None else self._files.stores_open(self._pid, path)
+
+    def _note_opened(self, target: str, unit: LogicalUnit, opening: Opening) -> None:
+        """Raises Swapped where tgtd opened something else than what was looked at: the path was
+        made to lead elsewhere in between, and initiators must not have that."""
+        place, wanted = (target, unit.lun), opening.store.identity
+        if opening.before is None:
+            right = self._files.identity(unit.backing_path) == wanted
+        else:
+            new = (self._stores_open(unit.backing_path) or Counter()) - opening.before
+            # It may have closed the same store to open it again.
+            right = new == {wanted: 1} or (not new and self._opened.get(place) == wanted)
+        if not right:
+            self._discard(target, unit)
+            raise Swapped(f"{unit.backing_path} was replaced while it was being opened")
+        self._sizes[place], self._opened[place] = opening.store.size, wanted
+
+    def _discard(self, target: str, unit: LogicalUnit) -> None:
+        """Of initiators that keep commands in flight the sessions are closed: they may be in
+        league with who replaced the file."""
+        tid, place = self._tid(target), (target, unit.lun)
+        with contextlib.suppress(TgtRefusal):
+            self._ask(_update(tid, unit, (("online", "0"), ("removable", "1"))))
+        delete = Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun)
+        deadline = time.monotonic() + BUSY_PATIENCE
+        while True:
+            try:
+                self._ask(delete)
+                break
+            except TgtRefusal as refusal:
+                if refusal.number != TgtError.LUN_ACTIVE or time.monotonic() > deadline:
+                    raise
+                self._close(tid, self._nexuses(tid))
+        for known in (self._sizes, self._opened):
+            known.pop(place, None)
 
     # -- asking
 
@@ -422,15 +518,19 @@ class TgtdBackend:
     def _place(self, target: str | None) -> int:
         return EVERY if target is None else self._tid(target)
 
-    def _nexuses(self, tid: int, *, hurry: bool = False) -> tuple[show.Nexus, ...]:
-        """() when tgtd does not have the target. It may have to wait for what tgtd does before."""
-        request = Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=self._patience, hurry=hurry)
+    def _nexuses(self, tid: int) -> tuple[show.Nexus, ...]:
+        """() when tgtd does not have the target."""
         try:
-            return show.nexuses(self._ask(request))
+            return show.nexuses(self._connections(tid))
         except TgtRefusal as refusal:
             if refusal.number == TgtError.NO_TARGET:
                 return ()
             raise translated(refusal.number, None) from None
+
+    def _connections(self, tid: int, *, hurry: bool = False) -> str:
+        """It may have to wait for what tgtd does before."""
+        patience = self._patience
+        return self._ask(Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=patience, hurry=hurry))
 
 
 def _admission(tid: int, entry: str) -> Request:

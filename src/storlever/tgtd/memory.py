@@ -236,6 +236,9 @@ class MemoryTgtd:
                 unit.removable = request.device is not Device.DISK
             target.units[request.lun] = unit
             return ""
+        if request.op is Op.STATS:
+            rows = (f"{request.tid:3} {request.lun:3} {sid:3} 0 0 0 0" for sid in target.sessions)
+            return "\n".join(("tgt lun sid", *rows, ""))
         if request.lun not in target.units:
             raise _Refusal(TgtError.NO_LUN)
         unit = target.units[request.lun]

@@ -226,7 +226,7 @@ class OwnedTgtd:
         listed = self._transport.exchange(Request(Mode.CONNECTION, Op.SHOW, tid=tid))
         for nexus in show.nexuses(listed.text):
             self._transport.exchange(
-                Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=nexus.session.sid, cid=nexus.cid)
+                Request(Mode.CONNECTION, Op.DELETE, tid=tid, sid=nexus.sid, cid=nexus.cid)
             )
 
     def _kill(self, peer: Peer) -> None:

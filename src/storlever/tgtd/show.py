@@ -1,8 +1,9 @@
 """tgtd's text, read. Pure; tolerant of garbage, and never fooled into taking it for structure.
 
 `target show` prints what initiators call themselves, unescaped and with any newline they care to
-send, so a session can forge whole sections of it. Three rules keep forged lines out:
+send, so a session can forge whole sections of it. These rules keep forged lines out:
 
+- sessions are those of a unit's statistics, which are numbers alone;
 - targets are those of `lld show`, which prints nothing that an initiator chose;
 - a header that occurs twice makes the whole text worthless: `Forged` is raised;
 - within a target, the sections that count are the last of their title, and what an initiator
@@ -10,8 +11,10 @@ send, so a session can forge whole sections of it. Three rules keep forged lines
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from storlever.model import (
     BackingType,
@@ -34,7 +37,7 @@ class Forged(ValueError):
 class Nexus:
     """One connection of a session, by the numbers that close it."""
 
-    session: Session
+    sid: int
     cid: int
 
 
@@ -57,6 +60,12 @@ _STORES = {
     "smc": BackingType.RDWR,
 }
 _ANSWERS = {"Yes": True, "No": False}
+_CONNECTION = re.compile(
+    r"^Session: (\d{1,20})\n    Connection: (\d{1,10})\n        Initiator: ", re.MULTILINE
+)
+_SAID = re.compile(r"(.*) {8}(?:(?:RDMA )?IP Address: (\S*))?\n?", re.DOTALL)
+UNKNOWN = "?"
+"""Of a session that another one's name hides."""
 _LUN_TITLE = "    LUN information:"
 _ACCOUNT_TITLE = "    Account information:"
 _ACL_TITLE = "    ACL information:"
@@ -217,19 +226,45 @@ def portals(text: str) -> frozenset[str]:
 
 
 def nexuses(text: str) -> tuple[Nexus, ...]:
-    """`connection show` of one target: every connection, with what its initiator calls itself.
+    """`connection show` of one target: every connection, to close it.
 
-    A name can forge further connections, and cannot hide one: the line that ends a connection
-    is the next of its depth. It is blank when the peer is gone already. A number that tgtd does not
-    count to is made up.
+    A name can forge further connections, and cannot hide one. A number that tgtd does not count to
+    is made up.
     """
-    pattern = re.compile(
-        r"^Session: (\d{1,20})\n    Connection: (\d{1,10})\n        Initiator: (.*?)\n"
-        r"        (?:(?:RDMA )?IP Address: )?([^\n]*)$",
-        re.MULTILINE | re.DOTALL,
-    )
-    return tuple(
-        Nexus(Session(printable(name), printable(address), int(sid)), int(cid))
-        for sid, cid, name, address in pattern.findall(text)
-        if int(sid) <= MAX_SID and int(cid) <= MAX_CID
-    )
+    found = ((int(sid), int(cid)) for sid, cid in _CONNECTION.findall(text))
+    return tuple(Nexus(sid, cid) for sid, cid in found if sid <= MAX_SID and cid <= MAX_CID)
+
+
+def session_numbers(text: str) -> frozenset[str]:
+    """`unit stats` of a target's controller: the numbers of its sessions, and nothing that an
+    initiator chose."""
+    rows = (line.split() for line in text.split("\n")[1:])
+    return frozenset(row[2] for row in rows if len(row) > 3 and row[2].isdecimal())
+
+
+def sessions(text: str, numbers: Set[str]) -> tuple[Session, ...]:
+    """`connection show` of one target that has sessions of these numbers and no others.
+
+    What stands between two headers that occur once is all of one connection, whatever newlines and
+    headers its name holds. Where a header occurs twice, one of them is forged: of that session, and
+    of the one before each of them, nothing is told but that it is there.
+    """
+    headers = [found for found in _CONNECTION.finditer(text) if found[1] in numbers]
+    count = Counter(header[1] for header in headers)
+    ends = [header.start() for header in headers[1:]]
+    told: dict[str, Session] = {}
+    for header, after, end in zip_longest(headers, headers[1:], ends):
+        sure = count[header[1]] == 1 and (after is None or count[after[1]] == 1)
+        told[header[1]] = _session(header, text[header.end() : end]) if sure else _doubtful(header)
+    return tuple(told.values())
+
+
+def _session(header: re.Match[str], said: str) -> Session:
+    """A name that tgtd cut has no newline after it; the address of a peer that is gone is blank."""
+    found = _SAID.fullmatch(said)
+    name, address = (found[1], found[2]) if found else (said, "")
+    return Session(printable(name.removesuffix("\n")), printable(address or ""), int(header[1]))
+
+
+def _doubtful(header: re.Match[str]) -> Session:
+    return Session(UNKNOWN, UNKNOWN, int(header[1]))

@@ -31,6 +31,7 @@ class Op(IntEnum):
     BIND = 3
     UNBIND = 4
     UPDATE = 5
+    STATS = 6
 
 
 class Device(IntEnum):
@@ -78,6 +79,8 @@ EVERY = -1
 SEGMENT_LENGTH = "MaxRecvDataSegmentLength"  # RFC 7143, 13.12
 
 NO_UNIT = 2**64 - 1
+CONTROLLER = 0
+"""The LUN that every target has."""
 MAX_TID, MAX_SID, MAX_CID = 2**31 - 1, 2**64 - 1, 2**32 - 1
 MAX_BODY = 8192
 MAX_VALUE = 1023
@@ -120,6 +123,7 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.UNIT, Op.NEW): (_NONE, frozenset({"path", "bstype"})),
     (Mode.UNIT, Op.DELETE): (_NONE, _NONE),
     (Mode.UNIT, Op.UPDATE): (_NONE, _UNIT_ATTRIBUTES),
+    (Mode.UNIT, Op.STATS): (_NONE, _NONE),
     (Mode.CONNECTION, Op.SHOW): (_NONE, _NONE),
     (Mode.CONNECTION, Op.DELETE): (_NONE, _NONE),
     (Mode.ACCOUNT, Op.NEW): (frozenset({"user", "password"}), _NONE),
@@ -241,6 +245,10 @@ def _check_value(key: str, value: str, *, last: bool) -> None:
 
 
 def _check_unit(request: Request) -> None:
+    if request.op is Op.STATS:
+        if request.lun != CONTROLLER:
+            raise ValueError("only the statistics of the controller are of use")
+        return
     theirs = request.op is Op.DELETE  # somebody else may have made any but that of the controller
     if not 1 <= request.lun <= (NO_UNIT - 1 if theirs else 255):
         raise ValueError("a logical unit has a number from 1 to 255")

@@ -13,6 +13,7 @@ from storlever.notes import MemoryNotes
 from storlever.reconciler import Reconciler
 from storlever.service import Service
 from storlever.store import MemoryStore
+from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
@@ -133,7 +134,7 @@ class RealWorld(World):
 
     def _be_born(self) -> None:
         transport = SocketTransport(self.tgtd.socket_path)
-        machine = Machine(self.tgtd.root / "private")
+        machine = Machine(Territory(self.tgtd.root / "private"))
         backend = TgtdBackend(transport, AttachedTgtd(transport), machine)
         self._reconciler = Reconciler(backend, self._notes)
         self._service = Service(self._store, self._reconciler, machine, threading.RLock())

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 SYSTEM, TARGET, UNIT, PORTAL, DRIVER, CONNECTION, ACCOUNT = 0, 1, 2, 3, 4, 6, 7
-NEW, DELETE, SHOW, BIND, UNBIND, UPDATE = range(6)
+NEW, DELETE, SHOW, BIND, UNBIND, UPDATE, STATS = range(7)
 DISK, TAPE, CD, CHANGER, PASSTHROUGH = 0, 1, 5, 8, 255
 
 HEADER = struct.Struct("=ii64sIiQQIIIIII")
@@ -32,6 +32,7 @@ WORDS: dict[tuple[int, int], set[str]] = {
         *("scsi_id", "scsi_sn", "vendor_id", "product_id", "product_rev"),
         *("removable", "readonly", "online", "mode_page", "path"),
     },
+    (UNIT, STATS): set(),
     (PORTAL, SHOW): set(),
     (DRIVER, SHOW): set(),
     (CONNECTION, DELETE): set(),
@@ -128,7 +129,8 @@ def _require_sane(value: str, *, theirs: bool) -> None:
 
 def _require_sane_unit(asked: Frame) -> None:
     """Others may have made any LUN, which must go as well; ours have numbers that hosts can use."""
-    assert asked.lun not in (0, NO_LUN)
+    assert (asked.lun == 0) == (asked.op == STATS)
+    assert asked.lun != NO_LUN
     assert asked.op == DELETE or asked.lun <= 255
     if asked.op == NEW:
         store = asked.said.get("bstype")

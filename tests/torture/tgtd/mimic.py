@@ -12,7 +12,7 @@ from storlever.tgtd.backend import Peer, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
-from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
 from tests.initiator import Initiator
 from tests.torture.tgtd.garbled import Garbler
 from tests.world import NOTHING_PRIVATE, Tgtd, image
@@ -55,6 +55,7 @@ def _shows(transport: SocketTransport) -> Iterator[Request]:
     yield Request(Mode.TARGET, Op.SHOW, tid=EVERY)
     for tid in target_ids(transport.exchange(Request(Mode.DRIVER, Op.SHOW)).text).values():
         yield Request(Mode.CONNECTION, Op.SHOW, tid=tid)
+        yield Request(Mode.UNIT, Op.STATS, tid=tid, lun=CONTROLLER)
 
 
 class Mimic:
@@ -73,7 +74,7 @@ class Mimic:
 
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         assert pid in (None, PEER.pid)
-        if request.op is not Op.SHOW:
+        if request.op not in (Op.SHOW, Op.STATS):
             return Reply(self._refusal() if self._chance.random() < 0.1 else 0)
         self.answers += 1
         error = self._refusal() if self._chance.random() < 0.02 else 0
