@@ -71,6 +71,9 @@ class Peer(Protocol):
 class Backend(Protocol):
     """What stands between a plan and a daemon. Everything raises Unavailable."""
 
+    hole: str | None
+    """What the daemon is known to be vulnerable to, as a sentence."""
+
     def ensure(self) -> Peer:
         """Find the daemon, or start it where it is ours."""
 

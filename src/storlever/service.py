@@ -112,11 +112,13 @@ class TargetStatus:
 @dataclass(frozen=True, slots=True)
 class Health:
     """`down`: why nothing can be changed now; `failing`: (place, reason) of what is not served;
-    `foreign`: the targets in tgtd that are not ours."""
+    `foreign`: the targets in tgtd that are not ours; `hole`: what tgtd is known to be vulnerable
+    to."""
 
     down: str | None
     failing: tuple[tuple[str, str], ...]
     foreign: tuple[str, ...]
+    hole: str | None
 
 
 class Service:
@@ -181,6 +183,7 @@ class Service:
             self._reconciler.down,
             tuple((_spoken(*failed), reason) for failed, reason in failures),
             self._reconciler.foreign,
+            self._reconciler.backend.hole,
         )
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:

@@ -72,6 +72,9 @@ class Scribe:
     def ensure(self) -> Peer:
         return Peer(1, 1)
 
+    def hole(self, _pid: int) -> str | None:
+        return None
+
 
 class Anywhere(Machine):
     """Every path leads to a file, the longer the larger."""

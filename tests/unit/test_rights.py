@@ -148,6 +148,18 @@ def test_who_may_not_hears_nothing_of_what_fails(core: Core, client: TestClient)
     assert client.get("/readyz", headers=token(core, Role.READER)).json()["foreign"] != []
 
 
+def test_a_hole_of_tgtd_is_told_to_who_may_read_and_to_nobody_else(
+    core: Core, client: TestClient
+) -> None:
+    reader = token(core, Role.READER)
+    assert client.get("/readyz", headers=reader).json()["warnings"] == []
+    core.tgtd.known_hole = "CVE-0000-1"
+    core.tgtd.restart()
+    core.settle()
+    assert client.get("/readyz").json()["warnings"] == []
+    assert client.get("/readyz", headers=reader).json()["warnings"] == ["CVE-0000-1"]
+
+
 def test_what_should_not_be_so_is_told_to_everybody(core: Core) -> None:
     client = client_of(core, Edge(open_loopback=False, warnings=("insecure",)))
     assert client.get("/readyz").json()["warnings"] == ["insecure"]

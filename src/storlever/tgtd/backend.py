@@ -85,6 +85,9 @@ class Daemon(Protocol):
 
     def ensure(self) -> Peer: ...
 
+    def hole(self, pid: int) -> str | None:
+        """What its executable is known to be vulnerable to, as a sentence. Raises nothing."""
+
 
 class Files(Protocol):
     """The machine's files."""
@@ -129,6 +132,8 @@ class TgtdBackend:
         """The identity of what this tgtd opened for a unit, when we made it do so."""
         self._told: dict[int, tuple[str, tuple[Session, ...]]] = {}
         """What tgtd last said of a target's connections, and what that means."""
+        self.hole: str | None = None
+        """What this tgtd is known to be vulnerable to."""
         self.stall = 0.0
         """Seconds that tgtd took to print everything, and served nobody."""
 
@@ -136,6 +141,7 @@ class TgtdBackend:
         peer = self._daemon.ensure()
         if peer.pid != self._pid:
             self._ids, self._opened, self._told = {}, {}, {}
+            self.hole = self._daemon.hole(peer.pid)
         self._pid = peer.pid
         return peer
 

@@ -119,16 +119,20 @@ class _Target:
 
 class MemoryTgtd:
     """A Transport and a Daemon. `requests` counts what was asked; `hung` and `dead` say how it
-    fails to answer."""
+    fails to answer; `known_hole` what it is vulnerable to."""
 
     def __init__(self) -> None:
         self.life = 0
+        self.known_hole: str | None = None
         self.restart()
 
     def ensure(self) -> Peer:
         if self.dead:
             raise NotRunning("tgtd is not running")
         return Peer(self._pid, self.life)
+
+    def hole(self, pid: int) -> str | None:
+        return self.known_hole if pid == self._pid else None
 
     @property
     def _pid(self) -> int:

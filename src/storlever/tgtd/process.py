@@ -22,6 +22,7 @@ from storlever.endpoint import Endpoint
 from storlever.errors import Unavailable
 from storlever.tgtd import show
 from storlever.tgtd.backend import Peer
+from storlever.tgtd.hole import known_hole
 from storlever.tgtd.transport import NotRunning, Silent, SocketTransport
 from storlever.tgtd.wire import Mode, Op, Request
 
@@ -50,7 +51,14 @@ class NotOurs(Unavailable):
     """The tgtd at the control port is somebody else's."""
 
 
-class AttachedTgtd:
+class _Executable:
+    """What a process runs, which cannot change while it lives."""
+
+    def hole(self, pid: int) -> str | None:
+        return known_hole(Path(f"/proc/{pid}/exe"))
+
+
+class AttachedTgtd(_Executable):
     """A tgtd that is never started, stopped or restarted by us."""
 
     def __init__(self, transport: SocketTransport) -> None:
@@ -61,7 +69,7 @@ class AttachedTgtd:
         return Peer(pid, _started(pid))
 
 
-class OwnedTgtd:
+class OwnedTgtd(_Executable):
     """A tgtd of our own, found again after a crash of ours and started when there is none."""
 
     def __init__(

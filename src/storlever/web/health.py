@@ -46,6 +46,6 @@ async def readyz(request: Request) -> JSONResponse:
         reason=health.down if told else None,
         failing=[f"{place}: {reason}" for place, reason in health.failing] if told else [],
         foreign=list(health.foreign) if told else [],
-        warnings=list(edge.warnings),
+        warnings=[*edge.warnings, *([health.hole] if health.hole and told else [])],
     )
     return JSONResponse(body.model_dump(), 503 if health.down else 200)
