@@ -72,6 +72,9 @@ class Mimic:
     def ensure(self) -> Peer:
         return PEER
 
+    def hole(self, _pid: int) -> str | None:
+        return None
+
     def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
         assert pid in (None, PEER.pid)
         if request.op not in (Op.SHOW, Op.STATS):
