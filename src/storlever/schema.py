@@ -99,6 +99,10 @@ def create_audit(connection: sqlite3.Connection) -> None:
         "CREATE TABLE audit (number INTEGER PRIMARY KEY, time TEXT NOT NULL, who TEXT NOT NULL, "
         "target TEXT NOT NULL, document TEXT NOT NULL, hash TEXT NOT NULL) STRICT"
     )
+    connection.execute(
+        "CREATE TRIGGER audit_is_only_added_to BEFORE UPDATE ON audit "
+        "BEGIN SELECT raise(ABORT, 'the audit is only added to'); END"
+    )
     for column in ("time", "who", "target"):
         connection.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from storlever import names
 from storlever.web.app import TABLES
+from storlever.web.edge import Edge
 from storlever.web.openapi import LINKS, PROBLEMS, document
 from storlever.web.problem import TITLES
 from storlever.web.wire import (
@@ -103,7 +104,7 @@ def test_what_is_taken_is_allowed_by_what_is_published(
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:
     routes = [route for table in TABLES for route in table.router.routes]
-    made: dict[str, Any] = json.loads(document(routes))
+    made: dict[str, Any] = json.loads(document(routes, Edge()))
     return made
 
 
@@ -146,3 +147,15 @@ def test_what_is_made_leads_to_operations_that_take_it(published: dict[str, Any]
                 assert (place == "$request.body#" and key in fields) or (
                     place == "$request.path" and f"{{{key}}}" in known[maker]["path"]
                 )
+
+
+def test_every_operation_says_which_role_it_takes_and_how_to_show_it(
+    published: dict[str, Any],
+) -> None:
+    routes = {route.unique_id: route for table in TABLES for route in table.router.routes}  # type: ignore[attr-defined]
+    closed = json.loads(document(list(routes.values()), Edge(open_loopback=False)))
+    for name, each in operations(closed).items():
+        assert each["x-role"] == str(routes[name].may)  # type: ignore[attr-defined]
+        assert {"token": []} in each["security"]
+        assert ({} in each["security"]) == (each["x-role"] == "nobody")
+    assert all({} in each["security"] for each in operations(published).values())

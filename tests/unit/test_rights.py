@@ -256,6 +256,30 @@ def test_when_a_token_was_used_is_known_and_made_durable(core: Core, client: Tes
     assert core.service.inventory.token("a-reader").last_used is not None
 
 
+@pytest.mark.parametrize(
+    ("origins", "origin", "status"),
+    [
+        ((), "https://panel.example.com", 403),
+        (("https://panel.example.com",), "https://panel.example.com", 200),
+        (("https://panel.example.com",), "http://panel.example.com", 403),
+        (("https://panel.example.com",), "https://evil.example.com", 403),
+        (("https://panel.example.com",), "null", 403),
+    ],
+)
+def test_only_pages_of_an_allowed_origin_may_change_anything(
+    core: Core, origins: tuple[str, ...], origin: str, status: int
+) -> None:
+    client = client_of(core, Edge(origins=origins))
+    headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+    answer = client.put(TARGET, json={}, headers=headers)
+    assert answer.status_code == status
+    allowed = answer.headers.get("access-control-allow-origin")
+    assert allowed == (origin if status == 200 else None)
+    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    before = client.options(TARGET, headers=asked)
+    assert (before.headers.get("access-control-allow-origin") == origin) == (status == 200)
+
+
 # -- who fails
 
 

@@ -35,7 +35,7 @@ from storlever.service import UnitStatus
 from storlever.tgtd.wire import Reply
 from storlever.web.app import create_app
 from storlever.web.authentication import Authentication
-from storlever.web.body import MAX_BODY, MAX_KEYS
+from storlever.web.body import MAX_BODY, MAX_DEPTH, MAX_KEYS
 from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER, Gate
 from storlever.web.hosts import host_of, is_local
@@ -319,6 +319,9 @@ def put(client: TestClient, body: bytes, kind: str = "application/json") -> tupl
         (b'{"state": NaN}', 400),
         (b'{"state": Infinity}', 400),
         (b"[" * 100_000, 400),
+        (b'{"x": ' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}", 422),
+        (b'{"x": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", 400),
+        (b'{"x":' * MAX_DEPTH + b"[]" + b"}" * MAX_DEPTH, 400),
         (b'{"state": ' + b"1" * 5000 + b"}", 400),
         (b"{" + b",".join(b'"%d":1' % key for key in range(MAX_KEYS)) + b"}", 422),
         (b"{" + b",".join(b'"%d":1' % key for key in range(MAX_KEYS + 1)) + b"}", 400),

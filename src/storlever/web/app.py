@@ -44,7 +44,7 @@ def create_app(core: Threaded, edge: Edge | None = None) -> FastAPI:
     app.state.edge = edge
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
-    app.state.document = cache(lambda: openapi.document(app.routes))
+    app.state.document = cache(lambda: openapi.document(app.routes, edge))
     for table in TABLES:
         app.router.routes.extend(table.router.routes)  # an included router is matched twice
     app.router.routes.append(docs.assets())

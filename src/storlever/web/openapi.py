@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from storlever import __version__
 from storlever.principal import Role
 from storlever.web.body import MAX_BODY
+from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
 from storlever.web.table import Guarded
 from storlever.web.wire import Problem
@@ -85,7 +86,7 @@ LINKS: dict[str, dict[str, Json]] = {
 """By operation: those that take what it made, and where their parameters were said."""
 
 
-def document(routes: Sequence[BaseRoute]) -> bytes:
+def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
     made = get_openapi(
         title="StorLever",
         version=__version__,
@@ -102,7 +103,9 @@ def document(routes: Sequence[BaseRoute]) -> bytes:
     rights = {route.unique_id: route.may for route in routes if isinstance(route, Guarded)}
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            _complete(operation, path, method, rights[operation["operationId"]])
+            may = rights[operation["operationId"]]
+            operation["security"] = _security(may, edge)
+            _complete(operation, path, method, may)
     return json.dumps(made).encode()
 
 
@@ -114,9 +117,14 @@ def _problem(status: int) -> Json:
     }
 
 
+def _security(may: Role, edge: Edge) -> list[Json]:
+    """{} stands for nothing at all, which will do on this machine where it is open."""
+    open_to_all = may is Role.NOBODY or edge.open_loopback
+    return [*([{}] if open_to_all else []), *({name: []} for name in SCHEMES)]
+
+
 def _complete(operation: Json, path: str, method: str, may: Role) -> None:
     operation["x-role"] = str(may)
-    operation["security"] = [{}, *({name: []} for name in SCHEMES)]  # {}: as on loopback
     answers: Json = operation["responses"]
     answers.pop("422", None)  # FastAPI's own
     for answer in answers.values():
