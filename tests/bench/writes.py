@@ -101,13 +101,13 @@ def _against_the_floor(root: Path, client: Client, calls: int) -> Iterator[Figur
         kinds = _kinds(image(root / "spare.img", 1), image(root / "own.img", 1))
         for name, kind in kinds.items():
             there, back = (
-                core.traced(lambda write=write: write(core.service))  # type: ignore[misc]
+                core.traced(lambda write=write: core.write(write))  # type: ignore[misc]
                 for write in (kind.call, kind.undo)
             )
             own = {
                 "service": (
-                    lambda kind=kind: kind.call(core.service),  # type: ignore[misc]
-                    lambda kind=kind: kind.undo(core.service),  # type: ignore[misc]
+                    lambda kind=kind: core.write(kind.call),  # type: ignore[misc]
+                    lambda kind=kind: core.write(kind.undo),  # type: ignore[misc]
                 ),
                 "floor": (
                     _raw(tgtd.socket_path, store, there),
