@@ -20,6 +20,8 @@ from storlever.token import Token
 DONE = "done"
 MASK = "********"
 """Stands for a secret, whichever."""
+MOST = 1000
+"""Entries of a page."""
 START = "0" * 64
 """Stands for the hash before the first entry."""
 

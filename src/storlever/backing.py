@@ -63,7 +63,7 @@ class Unusable(ValueError):
     code = "backing-store-missing"
 
 
-class Forbidden(Unusable):
+class OffLimits(Unusable):
     """What is there must not be served."""
 
     code = "backing-store-forbidden"
@@ -114,7 +114,7 @@ def _found(
         try:
             status = os.fstat(way)
             if rule := territory.forbids(way, status):
-                raise Forbidden(rule)
+                raise OffLimits(rule)
             kind = _kind(status)
             if kind is None:
                 raise Unusable("must be a regular file, a disk or an sg device")
@@ -125,7 +125,7 @@ def _found(
             os.close(way)
     except OSError as error:
         if territory.is_private(path):
-            raise Forbidden("belongs to StorLever itself") from None
+            raise OffLimits("belongs to StorLever itself") from None
         if isinstance(error, FileNotFoundError):
             raise Unusable("does not exist") from None
         raise Unusable(f"cannot be opened: {error.strerror}") from None
@@ -290,7 +290,7 @@ class Machine:
         try:
             return stores_open(pid)
         except PermissionError:
-            raise Forbidden(
+            raise OffLimits(
                 "others can make lead elsewhere, and what tgtd then opens may not be looked at"
             ) from None
 

@@ -240,6 +240,8 @@ def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
 
 
 def _check_tls(settings: Settings) -> None:
+    if settings.client_role and settings.tls_client_ca is None:
+        raise ConfigError("client_role: means nothing without tls_client_ca")
     secure = [each for each in settings.listen if isinstance(each, Endpoint) and each.secure]
     for name in ("tls_certificate", "tls_key"):
         if secure and getattr(settings, name) is None:

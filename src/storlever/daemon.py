@@ -7,9 +7,7 @@ sessions running, and the next start takes it over.
 
 import contextlib
 import gc
-import grp
 import os
-import pwd
 import resource
 import signal
 import socket
@@ -25,6 +23,7 @@ import uvicorn
 
 from storlever import failpoint, keyfile, logs
 from storlever.backing import Machine
+from storlever.clock import now
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, Unavailable
@@ -38,12 +37,13 @@ from storlever.notes import FileNotes
 from storlever.notify import Manager
 from storlever.principal import Role
 from storlever.reconciler import Reconciler
-from storlever.service import Service, now
+from storlever.service import Service
 from storlever.store import SqliteStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
 from storlever.tgtd.transport import SocketTransport
+from storlever.user import gid_of, uid_of
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
@@ -59,6 +59,8 @@ INSECURE = "insecure_no_tls: tokens and passwords cross the network in the clear
 SWITCH = 0.0005
 """Seconds that a thread may compute while another waits to: a pass over 10,000 targets computes for
 a tenth of a second, and with Python's own 5 ms a GET during it takes ten times as long."""
+LOCK_PATIENCE = 5.0
+"""Seconds that a command may take with the state folder for itself while the service starts."""
 GRACE = 5
 """Seconds that requests under way get when the service stops."""
 
@@ -81,7 +83,7 @@ def serve(settings: Settings) -> None:
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        stack.enter_context(home.alone())
+        stack.enter_context(home.alone(LOCK_PATIENCE))
         notes = FileNotes(home.runtime)
         stack.callback(notes.close)
         keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
@@ -92,11 +94,12 @@ def serve(settings: Settings) -> None:
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
-        territory = Territory(settings.state_dir, keys.path, roots=settings.backing_root)
+        own = filter(None, (settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+        territory = Territory(settings.state_dir, keys.path, *own, roots=settings.backing_root)
         machine = Machine(territory)
         reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
         service = Service(store, reconciler, machine, lock)
-        _require_tokens(settings, service)
+        _require_tokens(settings, service, keys.path)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
@@ -133,7 +136,7 @@ def _listening(
     settings: Settings, home: Home
 ) -> Iterator[tuple[list[socket.socket], list[socket.socket]]]:
     """The sockets without TLS, and those with it. Raises ConfigError."""
-    group = _group(settings.socket_group) if settings.socket_group else None
+    group = gid_of(settings.socket_group, "socket_group") if settings.socket_group else None
     with contextlib.ExitStack() as stack:
         plain = [stack.enter_context(listening(home.api_socket, mode=0o600))]
         secure: list[socket.socket] = []
@@ -175,8 +178,8 @@ def _edge(settings: Settings) -> Edge:
     ourselves = dict.fromkeys((0, os.geteuid()), Role.ADMIN)
     return Edge(
         open_loopback=settings.auth_loopback == "open" and not settings.behind_tls_proxy,
-        users={_user(name): role for name, role in people.items()} | ourselves,
-        groups={_group(name): role for name, role in groups.items()},
+        users={uid_of(name, "socket_role"): role for name, role in people.items()} | ourselves,
+        groups={gid_of(name, "socket_role"): role for name, role in groups.items()},
         certificates=dict(settings.client_role),
         hosts=frozenset(settings.allow_host),
         origins=settings.allow_origin,
@@ -185,28 +188,14 @@ def _edge(settings: Settings) -> Edge:
     )
 
 
-def _user(name: str) -> int:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise ConfigError(f"socket_role: there is no user {name}") from None
-
-
-def _group(name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ConfigError(f"socket_group or socket_role: there is no group {name}") from None
-
-
-def _require_tokens(settings: Settings, service: Service) -> None:
+def _require_tokens(settings: Settings, service: Service, key: Path) -> None:
     """Raises ConfigError where others can connect, and nobody could do anything."""
     valid = any(not each.expired(now()) for each in service.inventory.tokens.values())
     if settings.exposed and not (valid or settings.client_role or settings.insecure_no_tls):
         where = ", ".join(map(str, settings.exposed))
         raise ConfigError(
             f"listen {where}: nobody could use it without a token; make one with: storlever token "
-            f"create --state-dir {settings.state_dir} --name NAME --role admin"
+            f"create --state-dir {settings.state_dir} --key-file {key} --name NAME --role admin"
         )
 
 

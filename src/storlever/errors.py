@@ -13,7 +13,8 @@
     │   └── Swapped        it opened something else than was looked at: backing-store-changed
     ├── Unavailable    tgtd is down, hung or unintelligible, or busy with others: nothing lasts
     │   └── Untrusted      its answer is forged by an initiator's name
-    ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or
+    ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or not be
+    │                  read: state-unreadable; or
     │                  it is not known whether it is: state-doubtful
     ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use, or the
     │                  key to it does not fit
@@ -74,11 +75,11 @@ class Conflict(StorLeverError):
 
 
 class Unauthenticated(StorLeverError):
-    """`who`: whose credential it was, when it was somebody's once."""
+    """`who`: whose credential it was, when it was somebody's once, else ""."""
 
     code = "token-missing"
 
-    def __init__(self, detail: str, *, code: str | None = None, who: str = "nobody") -> None:
+    def __init__(self, detail: str, *, code: str | None = None, who: str = "") -> None:
         super().__init__(detail, code=code)
         self.who = who
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import structlog
 from storlever.errors import ConfigError, StateUnusable
 
 log = structlog.get_logger(__name__)
+
+PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +48,35 @@ class Home:
             log.warning("others may read the state folder", folder=str(self.folder), mode=oct(mode))
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, patience: float = 0.0) -> Iterator[None]:
         """One program a folder: SQLite's lock comes too late for two that make the file. Raises
-        StateUnusable, or ConfigError."""
+        StateUnusable when another has it for longer than `patience` (in seconds), or
+        ConfigError."""
         try:
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _locked(descriptor, patience):
+                raise StateUnusable(
+                    f"the state folder {self.folder} is in use by another StorLever"
+                )
             yield
-        except BlockingIOError:
-            raise StateUnusable(
-                f"the state folder {self.folder} is in use by another StorLever"
-            ) from None
         finally:
             os.close(descriptor)
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(f"cannot use the state folder {self.folder}: {error.strerror}")
+
+
+def _locked(descriptor: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(PAUSE)
+        else:
+            return True

@@ -16,7 +16,7 @@ from storlever.audit import Entry, Json, Link, Search, canonical, stamp
 ANCHOR = "audit"
 """The name of the setting that holds the link before the oldest entry."""
 BATCH = 1000
-"""Entries that go at once, at most: the change that they go with waits for it."""
+"""Entries that go at once, at most: whoever has something to commit waits for that."""
 
 _INSERT = "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)"
 _LAST = "SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1"
@@ -25,6 +25,8 @@ _EXPIRED = (
     "SELECT max(number) FROM (SELECT number, time FROM audit ORDER BY number LIMIT ?) "
     "WHERE time < ?"
 )
+_SINCE = "SELECT number FROM audit WHERE time >= ? ORDER BY time, number LIMIT 1"
+_BEYOND = 2**63 - 1
 _HASH = "SELECT hash FROM audit WHERE number = ?"
 _REMOVE = "DELETE FROM audit WHERE number <= ?"
 
@@ -71,10 +73,14 @@ class Journal:
         return gone
 
     def page(self, search: Search) -> Sequence[Json]:
-        """Up to `limit` entries, each with its hash."""
+        """Up to `limit` entries, each with its hash.
+
+        Numbers and times grow together, but for a clock that is set back: so times are looked up as
+        numbers first, and only what lies between those is looked at.
+        """
         conditions: list[tuple[str, Any]] = [
-            ("time >= ?", search.since),
-            ("time < ?", search.until),
+            ("number >= ?", self._first(search.since) if search.since else None),
+            ("number < ?", self._first(search.until) if search.until else None),
             ("who = ?", search.who),
             ("target = ?", search.target),
             ("number > ?", search.after),
@@ -88,3 +94,8 @@ class Journal:
             (*(value for _, value in said), search.limit),
         )
         return [{**json.loads(document), "hash": found} for document, found in rows]
+
+    def _first(self, time: str) -> int:
+        """The first entry of that time or later; beyond all of them where there is none."""
+        row = self._connection.execute(_SINCE, (time,)).fetchone()
+        return row[0] if row else _BEYOND

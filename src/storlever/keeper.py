@@ -39,3 +39,5 @@ class Keeper:
             if not self._failed:
                 log.warning("cannot write the audit", reason=str(error))
             self._failed = True
+        except Exception:
+            log.exception("cannot write the audit")

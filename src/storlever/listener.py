@@ -39,6 +39,8 @@ def _tcp(where: Endpoint) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)  # of what it accepts, too
+    if family == socket.AF_INET6:  # else IPv4 would come in with addresses that are IPv6's
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
         listener.bind(address)
         listener.listen(128)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ import structlog
 from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
+from storlever.clock import now
 from storlever.errors import Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
@@ -145,7 +146,7 @@ class Service:
         """What it has to tell besides, at the next commit."""
         self._lost = 0
         """How many of those there was no room for."""
-        self.used: dict[str, datetime] = {}
+        self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
         for target in self.inventory.targets.values():
@@ -346,7 +347,11 @@ class Service:
 
     def token(self, name: str) -> Token:
         token = self.inventory.token(name)
-        return replace(token, last_used=self.used.get(name, token.last_used))
+        return replace(token, last_used=self._used.get(name, token.last_used))
+
+    def note_use(self, name: str) -> None:
+        """Of a token. Any thread may call this, and does not wait."""
+        self._used[name] = now().replace(microsecond=0)
 
     def add_token(self, name: str, role: Role, lifetime: timedelta | None) -> tuple[Token, str]:
         """The token, and its secret, which is not kept. It needs no tgtd."""
@@ -369,7 +374,9 @@ class Service:
     def tell(self, act: Act, outcome: str) -> None:
         """Have the audit tell of a request that changed nothing, at the next commit. Any thread may
         call this, and does not wait."""
-        entry = audit.entry(act, now(), outcome)
+        self._tell(audit.entry(act, now(), outcome))
+
+    def _tell(self, entry: Entry) -> None:
         _log(entry)
         if len(self._told) < MOST_TOLD:
             self._told.append(entry)
@@ -378,20 +385,19 @@ class Service:
 
     def keep(self, *, last: bool = False) -> None:
         """Make durable what the audit was told and, now and then or at the `last`, when tokens were
-        used; and forget what the audit kept long enough. Raises StateFailed, or Unavailable when
-        other writes take too long."""
+        used; and forget some of what the audit kept long enough. Raises StateFailed, or
+        Unavailable when other writes take too long."""
         if not (last or self._told or time.monotonic() > self._due):
             return
         with self._turn():
             if last or time.monotonic() > self._due:
                 self._due = time.monotonic() + USES_INTERVAL
-                self._adopt(self._latest.with_uses(self.used))
-                self.used.clear()
-                while self._store.forget(now()):
-                    pass
+                used, self._used = self._used, {}
+                self._adopt(self._latest.with_uses(used))
             self._note_lost()
             if self._told and not self._group.edit:
                 self._record(Edit())
+        self._store.forget(now())
 
     def _note_lost(self) -> None:
         if self._lost:
@@ -513,7 +519,8 @@ class Service:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
         if not group.edit:
-            self._told.extend(self._entries)
+            for entry in self._entries:
+                self._tell(entry)
             self._entries.clear()
             return
         try:
@@ -526,7 +533,8 @@ class Service:
         self._group = Group.empty(group.after)
         self._reconciler.opened |= group.moved
         failpoint.reached("write.committed")
-        self._reconciler.finish()
+        if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
+            self._reconciler.finish()
         self._claim_opened()
         if self._reconciler.failures:
             self._reconciler.forgive(group.scope(self._failing()))
@@ -546,7 +554,7 @@ class Service:
         """Put back what was before. Who asked for it hears of a failure, and so does the audit."""
         self._entries.clear()
         group, self._group = self._group, Group.empty(self.inventory)
-        if group.edit:
+        if group.edit.for_tgtd:
             self._reconciler.abandon(group.before, group.scope(self._failing()))
             self._reconciler.opened |= group.moved
             self._claim_opened()
@@ -564,10 +572,6 @@ class Service:
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _log(entry: Entry) -> None:

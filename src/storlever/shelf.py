@@ -36,13 +36,14 @@ class Shelf:
         """The place stands on what is behind these units' paths now; none lets go.
 
         What tgtd `opened` counts more, for a path can be made to lead elsewhere: a single unit
-        that is open stands on that alone.
+        that is open stands on that alone, and one that is not open on none of it.
         """
         wanted = list(units)
         paths = {unit.backing_path for unit in wanted}
-        sure = opened is not None and all(unit.opened for unit in wanted) and len(paths) == 1
+        open_ones = [unit for unit in wanted if unit.opened]
+        sure = opened is not None and open_ones == wanted and len(paths) == 1
         stores = () if sure else map(self._host.identity, paths)
-        self._claims.put(place, filter(None, (*paths, *stores, opened if paths else None)))
+        self._claims.put(place, filter(None, (*paths, *stores, opened if open_ones else None)))
 
     def mapped(self, unit: LogicalUnit, given: Mapping[str, Any]) -> LogicalUnit:
         """With what the device says of itself, where it is mapped directly. Raises Invalid."""

@@ -2,7 +2,7 @@
 
 WAL with synchronous=FULL makes a commit one fsync; Python's default journal lost commits in power
 cuts on xfs. One connection for life, because SQLite before 3.51.3 can lose commits when two
-checkpoint. A row a target and a row an account, each with a digest, so that a write costs the
+checkpoint. A row a target, an account, and a token, each with a digest, so that a write costs the
 same whatever else there is and a flipped bit is noticed. Commits are numbered, so that it is
 noticed as well when SQLite takes damage in its log for the log's end. Secrets are sealed, each to
 its row (docs/decisions/0018).
@@ -180,9 +180,13 @@ class SqliteStore:
         return anchor is not None
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
-        """The link before the oldest entry that is kept, and a page of entries."""
-        with self._lock:
-            return self._anchor, self._journal.page(search)
+        """The link before the oldest entry that is kept, and a page of entries. Raises
+        StateFailed."""
+        try:
+            with self._lock:
+                return self._anchor, self._journal.page(search)
+        except sqlite3.Error as error:
+            raise StateFailed(f"cannot read the audit: {error}", code="state-unreadable") from error
 
     def _take_back(self, error: Exception) -> None:
         """Make sure that what `error` kept from being committed is not in the file.

@@ -12,14 +12,15 @@ MARK = "storlever_"
 """What a token begins with, so that people and scanners of leaked secrets know what it is."""
 BYTES = 32
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+LIFETIME = r"[1-9][0-9]{0,2}[mhd]"
+DEFAULT_LIFETIME = "90d"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-LONGEST = timedelta(days=3650)
 NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Times are in UTC, to the second; `expires` None: it lasts until it is revoked."""
+    """Times are in UTC, in whole seconds; `expires` None: it lasts until it is revoked."""
 
     name: str
     role: Role
@@ -63,8 +64,12 @@ def lifetime(text: str) -> timedelta | None:
     """90d, 12h, 30m; None for `never`. Raises ValueError."""
     if text == NEVER:
         return None
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    span = int(match[1]) * UNITS[match[2]] if match else None
-    if span is None or span > LONGEST:
-        raise ValueError(f"must be like 90d, 12h or 30m, at most {LONGEST.days}d, or {NEVER}")
-    return span
+    if not re.fullmatch(LIFETIME, text):
+        raise ValueError(f"must be 1 to 999 of d, h or m, like {DEFAULT_LIFETIME}, or {NEVER}")
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+def lifetime_text(text: str) -> str:
+    """It as it is. Raises ValueError for what is no lifetime."""
+    lifetime(text)
+    return text

@@ -5,11 +5,13 @@ import json
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from storlever.home import Home
 from storlever.web.san import PREFIX
 from tests.world import StorLever, folder, wait_until
 
@@ -126,7 +128,7 @@ def test_the_mode_and_the_group_of_a_socket_decide_who_may_connect_and_the_peer_
     path.chmod(0o666)
     assert got("--reuid=4242", "--regid=4242", "--clear-groups") == 403, "it has no role"
     assert service.stop() == 0
-    last = json.loads(told(service, "audit", "-o", "json", "--limit", "1"))
+    last = json.loads(told(service, "audit", "show", "-o", "json", "--limit", "1"))
     assert (last["who"], last["outcome"]) == ("user:4242", "forbidden")
 
 
@@ -201,25 +203,57 @@ def test_a_written_audit_survives_a_kill_and_verifies(service: StorLever) -> Non
     service.start()
     service.api("DELETE", f"/target_list/{TARGET}1", expect=200)
     assert told(service, "audit", "verify", "--from", link).startswith("1 entries")
-    forged = f"{link.partition(':')[0]}:{'0' * 64}"
-    assert service.command("audit", "verify", "--from", forged).returncode == 1
-    last = json.loads(told(service, "audit", "-o", "json", "--limit", "1"))
+    entry, _, its_hash = link.partition(":")
+    for forged in (f"{entry}:{'0' * 64}", f"500:{its_hash}"):
+        done = service.command("audit", "verify", "--from", forged)
+        assert done.returncode == 1, "what is known is not there: the end was cut off, or made up"
+    last = json.loads(told(service, "audit", "show", "-o", "json", "--limit", "1"))
     assert (last["operation"], last["target"]) == ("delete_target", f"{TARGET}1")
     assert last["who"] == "loopback"
+
+
+@pytest.mark.parametrize("command", [("token", "list"), ("audit", "verify"), ("audit", "show")])
+def test_a_look_makes_no_state_where_there_is_none(
+    service: StorLever, command: tuple[str, str]
+) -> None:
+    done = service.command(*command)
+    assert done.returncode == 2
+    assert "there is no state" in done.stderr
+    assert not service.state.exists()
+
+
+def test_a_start_waits_for_a_command_that_has_the_folder(service: StorLever) -> None:
+    create(service, "one", "admin")
+    with Home(service.state).alone():
+        service.spawn()
+        time.sleep(1.5)
+    wait_until(lambda: service.answers(ready=True))
+
+
+def test_ipv6_is_ipv6_alone(service: StorLever) -> None:
+    """Else IPv4 would come in under addresses that are not what clients call it by."""
+    service.settings |= {"listen": f"[::]:{service.port}", "insecure_no_tls": "true"}
+    service.prefix = namespace()
+    service.spawn()
+    assert service.process is not None
+    inside = ("nsenter", "-t", str(service.process.pid), "-n", "--")
+    url = f":{service.port}/healthz"
+    wait_until(lambda: status(f"http://[::1]{url}", prefix=inside) == 200)
+    assert status(f"http://127.0.0.1{url}", prefix=inside) == 0
 
 
 def test_a_refusal_is_durable_at_the_latest_when_the_service_stops(service: StorLever) -> None:
     service.start()
     service.api("DELETE", f"/target_list/{TARGET}", expect=404)
     assert service.stop() == 0
-    assert "target-not-found" in told(service, "audit")
+    assert "target-not-found" in told(service, "audit", "show")
 
 
 def test_what_names_a_terminal_would_obey_are_shown_as_text(service: StorLever) -> None:
     service.start()
     service.http.delete(f"{PREFIX}/target_list/%E2%80%AE%C2%9B31mx")
     assert service.stop() == 0
-    shown = told(service, "audit")
+    shown = told(service, "audit", "show")
     assert "path" in shown or "target" in shown
     assert all(char.isprintable() for char in shown)
 

@@ -63,6 +63,7 @@ ACCESS = Settings(
     socket_group="storage",
     socket_role=(("alice", Role.OPERATOR), ("@storage", Role.READER)),
     client_role=(("ci = 1", Role.ADMIN),),
+    tls_client_ca=Path("/ca"),
     audit_days=30,
     audit_entries=1000,
 )
@@ -74,12 +75,13 @@ def test_who_may_is_said_in_the_same_three_ways(tmp_path: Path) -> None:
         *("--allow-host", "san", "--allow-origin", "https://panel.example.com"),
         *("--socket-group", "storage", "--socket-role", "alice=operator"),
         *("--socket-role", "@storage=reader", "--client-role", "ci = 1=admin"),
-        *("--audit-days", "30", "--audit-entries", "1000"),
+        *("--audit-days", "30", "--audit-entries", "1000", "--tls-client-ca", "/ca"),
     )
     toml = """
         behind_tls_proxy = true
         auth.loopback = "token"
         client-role = "ci = 1=admin"
+        tls.client_ca = "/ca"
         [allow]
         host = ["san.example.com", "san"]
         origin = "https://panel.example.com"

@@ -103,7 +103,9 @@ def require_sound_log(storlever: StorLever) -> None:
         if storlever.settings["log_format"] == "json" and line.startswith("{"):
             assert "event" in json.loads(line)
         else:
-            assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[|StorLever keeps|tgtd: |API |Try: ", line)
+            assert re.match(
+                r"\d{4}-\d\d-\d\dT[\d:.]+Z \[|StorLever keeps|The key |tgtd: |API |Try: ", line
+            )
 
 
 def known(name: bytes) -> str:

@@ -584,9 +584,9 @@ def test_no_answer_allows_another_origin_to_read_it(live: StorLever) -> None:
         assert not [key for key in response.headers if key.startswith("access-control")]
 
 
-def test_the_unix_socket_is_for_its_owner_alone(live: StorLever) -> None:
+def test_the_unix_socket_is_for_its_owner_and_its_group(live: StorLever) -> None:
     path = live.root / "http.sock"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path))) as client:
         answer = client.get(f"http://localhost{PREFIX}/target_list")
         assert (answer.status_code, answer.json()) == (200, live.get("/target_list"))

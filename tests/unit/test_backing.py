@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from storlever import names
 from storlever.backing import (
     BackingStore,
-    Forbidden,
     Kind,
     Machine,
+    OffLimits,
     Unusable,
     identity_of,
     scsi_identity,
@@ -164,7 +164,7 @@ def test_what_belongs_to_storlever_is_not_handed_out(tmp_path: Path) -> None:
     inside = [private / "state.db", private, private / "gone", tmp_path / "way in/state.db"]
     for path in (*inside, tmp_path / "hard link"):
         for look in (machine.inspect, machine.look):
-            with pytest.raises(Forbidden, match="StorLever itself"):
+            with pytest.raises(OffLimits, match="StorLever itself"):
                 look(str(path))
     beside = made(tmp_path / "state of others")
     assert machine.inspect(str(beside)) == inspect(str(beside))
@@ -318,14 +318,14 @@ def test_where_a_process_may_not_be_looked_into_only_settled_paths_are_served(
     script = f"""
 import os
 from pathlib import Path
-from storlever.backing import Forbidden, Machine
+from storlever.backing import OffLimits, Machine
 from storlever.territory import Territory
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 machine = Machine(Territory(Path("/nowhere")))
 assert machine.stores_open({os.getpid()}, "/etc/hostname") is None
 try:
     machine.stores_open({os.getpid()}, "/tmp/whose")
-except Forbidden as error:
+except OffLimits as error:
     print(error)
 """
     done = subprocess.run(

@@ -31,6 +31,8 @@ MAY = {
     "failures": "change errors inventory model",
     "audit": "inventory model principal token",
     "journal": "audit",
+    "clock": "",
+    "user": "errors",
     "alarm": "",
     "reconciler": "alarm backoff change errors failpoint failures inventory model names "
     "observed plan",
@@ -41,8 +43,8 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit backing errors failpoint group inventory model names principal reconciler "
-    "shelf token",
+    "service": "audit backing clock errors failpoint group inventory model names principal "
+    "reconciler shelf token",
     "seal": "",
     "keyfile": "errors seal",
     "schema": "errors seal",
@@ -88,6 +90,7 @@ WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
 FOR_WEB = {
     "audit",
     "certificate",
+    "clock",
     "errors",
     "failpoint",
     "inventory",
@@ -96,11 +99,12 @@ FOR_WEB = {
     "principal",
     "service",
     "token",
+    "user",
 }
 FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "principal", "token"}
 FOR_COMMANDS = {
     "cli.serve": {"daemon"},
-    "cli.stopped": {"inventory", "journal", "keyfile", "notes", "store"},
+    "cli.stopped": {"clock", "user", "inventory", "journal", "keyfile", "notes", "store"},
     "cli.cert": {"certificate"},
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}

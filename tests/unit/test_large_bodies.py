@@ -8,6 +8,7 @@ from starlette.types import Message
 
 from storlever.web.app import create_app
 from storlever.web.body import LARGE_BODIES, SMALL
+from storlever.web.edge import Edge
 from storlever.web.san import PREFIX
 from storlever.web.threads import Threaded
 from tests.unit.core import Core
@@ -56,7 +57,7 @@ def test_a_few_large_bodies_are_taken_in_at_a_time_and_small_ones_always(root: P
     core = Core(root)
     core.settle()
     core.service.add_target(WIKI_TARGET)
-    app = create_app(Threaded(core.service))
+    app = create_app(Threaded(core.service), Edge())
 
     async def ask() -> None:
         may_end, places = asyncio.Event(), app.state.large_bodies

@@ -320,6 +320,17 @@ def test_a_store_is_free_again_when_its_lun_or_target_goes(core: Core) -> None:
     add_unit(core, 2, U, "2.img")
 
 
+def test_a_store_is_free_again_when_a_lun_that_is_offline_moves_away(core: Core) -> None:
+    """tgtd may have it open still, and serves it to nobody."""
+    add_unit(core, 1)
+    core.service.edit_unit(T, 1, {"online": False})
+    core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
+    add_unit(core, 1, U)
+    core.service.edit_unit(T, 1, {"online": True})
+    with pytest.raises(Conflict, match="is LUN 1 of target"):
+        core.service.add_unit(U, 2, {"backing_path": str(core.folder / "2.img")})
+
+
 def test_our_own_state_is_not_handed_out(core: Core) -> None:
     private = core.folder / "private"
     private.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storlever.backing import Forbidden, Machine, Unusable
+from storlever.backing import Machine, OffLimits, Unusable
 from storlever.territory import SETTLED, Territory, is_settled
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's files")
@@ -27,7 +27,7 @@ def served(path: Path | str, territory: Territory) -> bool:
         try:
             look(str(path))
             answers.add(True)
-        except Forbidden:
+        except OffLimits:
             answers.add(False)
     (answer,) = answers
     return answer
@@ -53,7 +53,7 @@ def test_what_lies_beside_the_roots_is_not_served(tmp_path: Path, territory: Ter
 
 def test_the_rule_names_the_roots(tmp_path: Path, territory: Territory) -> None:
     rule = f"must lie below {tmp_path}/one or {tmp_path}/two, links resolved"
-    with pytest.raises(Forbidden, match=rule):
+    with pytest.raises(OffLimits, match=rule):
         Machine(territory).inspect(str(made(tmp_path / "a")))
 
 

@@ -297,7 +297,9 @@ def core() -> Iterator[Core]:
 
 @pytest.fixture(scope="module")
 def client(core: Core) -> TestClient:
-    return TestClient(create_app(Threaded(core.service)), LOCAL, raise_server_exceptions=False)
+    return TestClient(
+        create_app(Threaded(core.service), Edge()), LOCAL, raise_server_exceptions=False
+    )
 
 
 def put(client: TestClient, body: bytes, kind: str = "application/json") -> tuple[int, Any]:

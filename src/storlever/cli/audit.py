@@ -4,35 +4,52 @@ or taken out since."""
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from datetime import UTC, datetime
 
-from storlever.audit import Json, Link, broken
+from storlever.audit import MOST, START, Json, Link, broken, stamp
 from storlever.cli import desk
 from storlever.cli.desk import Desk
 
-PAGE = 1000
-
 
 def add(parser: ArgumentParser) -> None:
-    desk.add_flags(parser)
-    parser.add_argument("action", nargs="?", choices=("show", "verify"), default="show")
-    parser.add_argument("--since", metavar="TIME", help="from 2026-01-31T00:00:00Z on")
-    parser.add_argument("--until", metavar="TIME", help="before that")
-    parser.add_argument("--who", help="token:NAME, user:NAME, certificate:NAME, loopback or nobody")
-    parser.add_argument("--target", metavar="IQN")
-    parser.add_argument("--limit", type=int, default=100, help="the newest (default: %(default)s)")
-    parser.add_argument("-o", "--output", choices=("lines", "json"), default="lines")
-    parser.add_argument(
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="the newest entries, the last one last")
+    show.add_argument("--since", metavar="TIME", type=_time, help="from 2026-01-31T00:00:00Z on")
+    show.add_argument("--until", metavar="TIME", type=_time, help="before that")
+    show.add_argument("--who", help="token:NAME, user:NAME, certificate:NAME, loopback or nobody")
+    show.add_argument("--target", metavar="IQN")
+    show.add_argument(
+        "--limit", type=_limit, default=100, help=f"how many, up to {MOST} (default: %(default)s)"
+    )
+    show.add_argument("-o", "--output", choices=("lines", "json"), default="lines")
+    verify = actions.add_parser("verify", help="check the chain, and print its last link")
+    verify.add_argument(
         "--from",
         dest="link",
         type=_link,
         metavar="NUMBER:HASH",
-        help="verify what came after an entry that is known from elsewhere",
+        help="a link that is known from elsewhere: it must be there, and all since follow from it",
     )
+    for each in (show, verify):
+        desk.add_flags(each)
+
+
+def _time(text: str) -> str:
+    try:
+        return stamp(datetime.fromisoformat(text).astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError("must be a time, like 2026-01-31T00:00:00Z") from None
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST:
+        raise ArgumentTypeError(f"must be a number from 1 to {MOST}")
+    return int(text)
 
 
 def _link(text: str) -> Link:
     number, _, found = text.partition(":")
-    if not number.isdigit() or len(found) != len(Link().hash):
+    if not number.isdigit() or int(number) < 1 or len(found) != len(START):
         raise ArgumentTypeError("must be NUMBER:HASH, as verify prints them")
     return Link(int(number), found)
 
@@ -68,15 +85,36 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def _verify(found: Desk, link: Link | None) -> int:
-    page = found.audit({"after": link.number if link else 0, "limit": PAGE})
-    link = link or Link(**page["anchor"])
-    first = link.number + 1
+def _verify(found: Desk, known: Link | None) -> int:
+    page = _page(found, known.number if known else 0)
+    link = known or Link(**page["anchor"])
+    if known and (fault := _missing(found, known)):
+        return _failed(fault)
+    first = link.number
     while entries := page["entries"]:
         if fault := broken(entries, link):
-            print(f"storlever: {fault}", file=sys.stderr)
-            return 1
+            return _failed(fault)
         link = Link(entries[-1]["number"], entries[-1]["hash"])
-        page = found.audit({"after": link.number, "limit": PAGE})
-    print(f"{link.number - first + 1} entries are as they were written; the last is {link}")
+        page = _page(found, link.number)
+    print(f"{link.number - first} entries are as they were written; the last is {link}")
     return 0
+
+
+def _page(found: Desk, after: int) -> Json:
+    return found.audit({"after": after, "limit": MOST})
+
+
+def _missing(found: Desk, link: Link) -> str | None:
+    """Why the chain is not known to go through this link."""
+    page = found.audit({"after": link.number - 1, "limit": 1})
+    if link.number < page["anchor"]["number"]:
+        return f"entry {link.number} is not kept any more: nothing can be said"
+    ends = [page["anchor"], *page["entries"]]
+    if not any((end["number"], end["hash"]) == (link.number, link.hash) for end in ends):
+        return f"entry {link.number} is not the one that is known"
+    return None
+
+
+def _failed(why: str) -> int:
+    print(f"storlever: {why}", file=sys.stderr)
+    return 1

@@ -19,7 +19,8 @@ from storlever.home import Home
 
 
 class Desk(Protocol):
-    """In the shapes of the API. All raise StorLeverError."""
+    """In the shapes of the API, but that times have their zone in digits. All raise
+    StorLeverError."""
 
     def tokens(self) -> list[Json]: ...
 
@@ -36,15 +37,16 @@ def add_flags(parser: ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(arguments: Namespace) -> Iterator[Desk]:
-    """Raises ConfigError, or StateUnusable where the service does not answer either."""
+def opened(arguments: Namespace, *, new: bool = False) -> Iterator[Desk]:
+    """`new`: where there is no state, begin one. Raises ConfigError, or StateUnusable where the
+    service does not answer either."""
     logs.configure("text")
     settings = config.load(arguments, os.environ)
     home = Home(settings.state_dir)
     with ExitStack() as stack:
         desk: Desk
         try:
-            desk = stack.enter_context(Stopped.opened(settings))
+            desk = stack.enter_context(Stopped.opened(settings, new=new))
         except StateUnusable as unusable:
             if not home.api_socket.is_socket():
                 raise

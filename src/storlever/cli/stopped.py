@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from storlever import audit, keyfile, token
 from storlever.audit import DONE, Json, Search
+from storlever.clock import now
 from storlever.config import Settings
+from storlever.errors import StateUnusable
 from storlever.home import Home
 from storlever.inventory import Edit
 from storlever.journal import Keep
@@ -16,6 +18,7 @@ from storlever.notes import FileNotes
 from storlever.principal import Act, Principal, Role
 from storlever.store import SqliteStore
 from storlever.token import Token
+from storlever.user import name_of
 
 
 class Stopped:
@@ -25,10 +28,14 @@ class Stopped:
 
     @classmethod
     @contextmanager
-    def opened(cls, settings: Settings) -> Iterator["Stopped"]:
-        """Raises StateUnusable, also where the service runs."""
+    def opened(cls, settings: Settings, *, new: bool) -> Iterator["Stopped"]:
+        """`new`: where there is no state, begin one. Raises StateUnusable, also where the service
+        runs."""
         home = Home(settings.state_dir)
-        home.make()
+        if new:
+            home.make()
+        elif not home.state_file.exists():
+            raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
         with home.alone():
             notes = FileNotes(home.runtime)
             keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
@@ -45,7 +52,7 @@ class Stopped:
 
     def add_token(self, name: str, role: str, expires: str) -> Json:
         made, secret = Token.new(
-            token.token_name(name), Role.parse(role), token.lifetime(expires), datetime.now(UTC)
+            token.token_name(name), Role.parse(role), token.lifetime(expires), now()
         )
         self._commit("post_token", self._inventory.add_token(made))
         return {**made.as_json(), "token": secret}
@@ -58,8 +65,8 @@ class Stopped:
         return {"anchor": {"number": anchor.number, "hash": anchor.hash}, "entries": entries}
 
     def _commit(self, operation: str, edit: Edit) -> None:
-        who = Principal(f"user:{os.geteuid()}", Role.ADMIN)
+        who = Principal(f"user:{name_of(os.geteuid())}", Role.ADMIN)
         act = Act(who, "", operation, "")
-        entry = audit.entry(act, datetime.now(UTC), DONE, edit, self._inventory)
+        entry = audit.entry(act, now(), DONE, edit, self._inventory)
         self._store.commit(edit, [entry])
         self._inventory = self._inventory.after(edit)

@@ -18,8 +18,8 @@ def add(parser: ArgumentParser) -> None:
     )
     create.add_argument(
         "--expires",
-        default="90d",
-        type=_checked(_lifetime),
+        default=token.DEFAULT_LIFETIME,
+        type=_checked(token.lifetime_text),
         help="90d, 12h, 30m or never (default: %(default)s)",
     )
     listed = actions.add_parser("list", help="who has which role, until when")
@@ -28,11 +28,6 @@ def add(parser: ArgumentParser) -> None:
     revoke.add_argument("name")
     for each in (create, listed, revoke):
         desk.add_flags(each)
-
-
-def _lifetime(text: str) -> str:
-    token.lifetime(text)
-    return text
 
 
 def _checked(rule: Callable[[str], str]) -> Callable[[str], str]:
@@ -46,7 +41,7 @@ def _checked(rule: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def run(arguments: Namespace) -> int:
-    with desk.opened(arguments) as found:
+    with desk.opened(arguments, new=arguments.action == "create") as found:
         match arguments.action:
             case "create":
                 made = found.add_token(arguments.name, arguments.role, arguments.expires)

@@ -24,8 +24,7 @@ from storlever.web.throttle import Throttle
 TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
 
 
-def create_app(core: Threaded, edge: Edge | None = None) -> FastAPI:
-    edge = edge or Edge()
+def create_app(core: Threaded, edge: Edge) -> FastAPI:
     authentication = Authentication(edge, core.service, Throttle())
     app = FastAPI(
         openapi_url=None,

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 
 from storlever.principal import Act
 from storlever.service import Service, TargetStatus
+from storlever.web.edge import Edge
 from storlever.web.gate import act_of
+from storlever.web.table import API
 from storlever.web.threads import Answer, Given, Method, Threaded
 
 
@@ -39,6 +42,16 @@ class Asked:
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
     ) -> Answer:
         return await self.core.write_apart(self.act, method, *args, **options)
+
+
+def location(request: Request, *parts: str) -> str:
+    """The URL of what a request made. The Host header was checked by then, so it is ours."""
+    edge: Edge = request.app.state.edge
+    secure = request.url.scheme == "https" or (
+        edge.proxied and "peer" not in request.scope["state"]
+    )
+    path = "/".join((API, *(quote(part, safe=":") for part in parts)))
+    return f"{'https' if secure else 'http'}://{request.headers['host']}{path}"
 
 
 async def _asked(request: Request) -> Asked:

@@ -1,40 +1,56 @@
 """The audit over HTTP: pages of entries as they are kept, each with its hash."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
-from storlever.audit import Search, stamp
+from storlever.audit import MOST, Search, stamp
 from storlever.principal import Role
 from storlever.service import Service
 from storlever.web.asked import Core
-from storlever.web.table import Table
-from storlever.web.tokens import PREFIX
+from storlever.web.table import API, Table
 
-MOST = 1000
+table = Table(API, tag="audit")
 
-table = Table(PREFIX, tag="audit")
+
+def _time(text: str) -> str:
+    """In the form of the entries'."""
+    try:
+        return stamp(datetime.fromisoformat(text).astimezone(UTC))
+    except OverflowError:
+        raise ValueError("must be of this age") from None
+
+
+Time = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(Z|[+-][0-9]{2}:[0-9]{2})$"
+    ),
+    AfterValidator(_time),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class AuditQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time | None = None
+    until: Time | None = None
     who: str | None = None
     target: str | None = None
-    after: int | None = Field(None, ge=0, description="the oldest entries beyond this number")
-    before: int | None = Field(None, ge=0, description="the newest entries below this number")
+    after: Number | None = Field(None, description="the oldest entries beyond this number")
+    before: Number | None = Field(None, description="the newest entries below this number")
     limit: int = Field(100, ge=1, le=MOST)
-
-    def search(self) -> Search:
-        times = {
-            name: when and stamp(when.astimezone(UTC))
-            for name, when in (("since", self.since), ("until", self.until))
-        }
-        return Search(**{**self.model_dump(), **times})
 
 
 class Anchor(BaseModel):
@@ -53,5 +69,5 @@ class AuditPage(BaseModel):
 
 @table.get("/audit", Role.READER)
 async def get_audit(core: Core, query: Annotated[AuditQuery, Query()]) -> AuditPage:
-    anchor, entries = await core.read(Service.audit, query.search())
+    anchor, entries = await core.read(Service.audit, Search(**query.model_dump()))
     return AuditPage(anchor=Anchor(number=anchor.number, hash=anchor.hash), entries=list(entries))

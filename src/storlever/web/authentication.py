@@ -2,29 +2,38 @@
 
 Tokens come as `Authorization: Bearer TOKEN`, or as the password of HTTP Basic from clients that
 know nothing else. A token that is presented and no good is refused whatever else would let its
-bearer in. Failures are counted by address and by token, and one too many is not even heard. A good
-token is always heard: nobody can lock out its bearer, and to guess one takes 2^255 attempts.
+bearer in. Failures are counted by address and by token; after too many, all that is no good token
+hears how long to wait. A good one is always heard: nobody can lock out its bearer, and to guess one
+takes 2^255 attempts.
 """
 
 import base64
 import binascii
-import pwd
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from storlever.clock import now
 from storlever.errors import Throttled, Unauthenticated
 from storlever.principal import NOBODY, Principal, Role
-from storlever.service import Service, now
+from storlever.service import Service
 from storlever.token import Token, digest
+from storlever.user import name_of
 from storlever.web.edge import Edge
 from storlever.web.hosts import is_local
-from storlever.web.peer import Peer
+from storlever.web.peer import UnixPeer
 from storlever.web.throttle import Throttle
 
-FORWARDING = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+FORWARDING = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
 """Headers of proxies: who sends one is on this machine, and who asks is perhaps not."""
 
 
@@ -45,11 +54,10 @@ class Authentication:
         token = self._known().get(digest(secret)) if secret else None
         if token is None:
             raise self.failure(address, "token-unknown", "no such token", secret or "")
-        time = now()
-        if token.expired(time):
+        if token.expired(now()):
             detail = f"token {token.name} has expired"
             raise self.failure(address, "token-expired", detail, secret or "", token.name)
-        self._service.used[token.name] = time
+        self._service.note_use(token.name)
         return Principal(f"token:{token.name}", token.role, address)
 
     def failure(
@@ -61,14 +69,14 @@ class Authentication:
         return (
             Throttled(wait)
             if wait
-            else Unauthenticated(detail, code=code, who=f"token:{who}" if who else NOBODY)
+            else Unauthenticated(detail, code=code, who=f"token:{who}" if who else "")
         )
 
     def _without_token(self, scope: Scope, headers: Headers, address: str) -> Principal:
         state = scope["state"]
-        peer: Peer | None = state.get("peer")
+        peer: UnixPeer | None = state.get("peer")
         if peer is not None:
-            return Principal(f"user:{_user(peer.uid)}", self._role(peer))
+            return Principal(f"user:{name_of(peer.uid)}", self._role(peer))
         certificate: str | None = state.get("client_certificate")
         if certificate is not None:
             role = self._edge.certificates.get(certificate, Role.NOBODY)
@@ -77,9 +85,9 @@ class Authentication:
             return Principal("loopback", Role.ADMIN, address)
         return Principal(NOBODY, Role.NOBODY, address)
 
-    def _role(self, peer: Peer) -> Role:
-        ofs = [role for gid, role in self._edge.groups.items() if gid in peer.gids]
-        return max([self._edge.users.get(peer.uid, Role.NOBODY), *ofs])
+    def _role(self, peer: UnixPeer) -> Role:
+        by_group = [role for gid, role in self._edge.groups.items() if gid in peer.gids]
+        return max([self._edge.users.get(peer.uid, Role.NOBODY), *by_group])
 
     def _known(self) -> Mapping[str, Token]:
         tokens = self._service.inventory.tokens
@@ -130,10 +138,3 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     return str(int(found) >> 64) if isinstance(found, IPv6Address) else address
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

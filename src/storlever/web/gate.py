@@ -1,8 +1,8 @@
 """What is checked of every request before it is anybody's business: host, who asks, origin, path;
 and what is told of it afterwards, in the log and in the audit.
 
-A service on loopback is within reach of every web page its administrator opens; the allow-list of
-hosts ends DNS rebinding, the origin checks end cross-site writes.
+A service on loopback is within reach of every web page its administrator opens: the origin checks
+end cross-site writes, as those of the host (`hosts`) end DNS rebinding.
 """
 
 import time
@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storlever.errors import Throttled, Unauthenticated
-from storlever.principal import Act, Principal, Role
+from storlever.principal import NOBODY, Act, Principal, Role
 from storlever.service import Service
 from storlever.web.authentication import Authentication
 from storlever.web.edge import Edge
@@ -26,6 +26,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_HEADER = 16 * 1024
 """Bytes of a request's header, however they arrive."""
 CLOSING = {"Connection": "close"}
+MOST_OF_A_PATH = 1024
+"""Characters of it that the audit keeps."""
 
 
 def marks(request_id: str) -> dict[str, str]:
@@ -115,7 +117,7 @@ class Gate:
         try:
             state["principal"] = self._authentication.principal(scope, headers, address)
         except Unauthenticated as error:
-            state["principal"] = Principal(error.who, Role.NOBODY, address)
+            state["principal"] = Principal(error.who or NOBODY, Role.NOBODY, address)
             return of_error(scope, error)
         return None
 
@@ -140,20 +142,23 @@ class Gate:
         are; but not of those who fail too often, nor where it was not even asked who they are."""
         state = scope["state"]
         code = state.get("code", "internal")
-        refused = status >= 400 and scope["method"] not in SAFE_METHODS
-        if "principal" in state and (refused or status == 401) and code != Throttled.code:
+        principal: Principal | None = state.get("principal")
+        if principal is None or code == Throttled.code:
+            return
+        refused = principal.role and status >= 400 and scope["method"] not in SAFE_METHODS
+        if refused or status == 401:
             self._service.tell(act_of(scope), code)
 
 
 def act_of(scope: Scope) -> Act:
     """What a request asks for, as far as it got."""
     state = scope["state"]
-    route = scope.get("route")
+    route = scope.get("route") if state.get("code") != "method-not-allowed" else None
     return Act(
         state["principal"],
         state["request_id"],
         route.name if route else scope["method"],
-        scope["path"],
+        scope["path"][:MOST_OF_A_PATH],
         scope.get("path_params", {}).get("iqn", ""),
     )
 

@@ -13,15 +13,15 @@ _MOST_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """Of a Unix socket: who connected, as of then (unix(7)). Of who is in more groups than can be
+class UnixPeer:
+    """Who connected, as of then (unix(7)). Of who is in more groups than can be
     told, only the first is known."""
 
     uid: int
     gids: frozenset[int]
 
     @classmethod
-    def of(cls, connection: socket.socket) -> "Peer":
+    def of(cls, connection: socket.socket) -> "UnixPeer":
         """Raises OSError."""
         found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(found)

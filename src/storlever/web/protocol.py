@@ -16,7 +16,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from storlever.web.gate import marks
-from storlever.web.peer import Peer
+from storlever.web.peer import UnixPeer
 from storlever.web.problem import CODES, problem
 from storlever.web.tls import common_name
 
@@ -54,7 +54,7 @@ class HttpProtocol(H11Protocol):
         super().connection_made(transport)
         self._make_room()
         if (end := transport.get_extra_info("socket")).family == socket.AF_UNIX:
-            self.app_state = {**self.app_state, "peer": Peer.of(end)}
+            self.app_state = {**self.app_state, "peer": UnixPeer.of(end)}
         if self.scheme == "https":
             transport.set_read_buffer_limits(CHUNK)
             transport.set_write_buffer_limits(UNSENT)

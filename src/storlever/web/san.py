@@ -6,7 +6,6 @@ Reads come from memory, but for the sessions of a target; those and the writes r
 import re
 from functools import partial
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator
@@ -17,8 +16,8 @@ from storlever.errors import Fault, Forbidden, Invalid
 from storlever.inventory import Direction
 from storlever.principal import Role
 from storlever.service import Service
-from storlever.web.asked import Core
-from storlever.web.table import Table
+from storlever.web.asked import Core, location
+from storlever.web.table import API, Table
 from storlever.web.wire import (
     CHAP_NAME,
     TARGET_NAME,
@@ -35,7 +34,7 @@ from storlever.web.wire import (
     UserShown,
 )
 
-PREFIX = "/storlever/api/v1/san/tgt"
+PREFIX = f"{API}/san/tgt"
 
 
 class _UserName(PathConvertor):
@@ -79,10 +78,7 @@ def _done(warnings: tuple[str, ...]) -> Response:
 
 
 def _created(request: Request, warnings: tuple[str, ...], *parts: str) -> Response:
-    """The Host header was checked by then, so the location is ours."""
-    path = "/".join((PREFIX, *(quote(part, safe=":") for part in parts)))
-    location = f"{request.url.scheme}://{request.headers['host']}{path}"
-    return _answer(201, {"Location": location}, warnings)
+    return _answer(201, {"Location": location(request, "san", "tgt", *parts)}, warnings)
 
 
 def _answer(status: int, headers: dict[str, str], warnings: tuple[str, ...]) -> Response:

@@ -16,6 +16,10 @@ from storlever.web.body import JsonRequest
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
+API = "/storlever/api/v1"
+"""Before every path but those of health and documentation."""
+
+
 class Guarded(APIRoute):
     """A route that first looks who asks, and then reads a body as JsonRequest does."""
 

@@ -2,30 +2,29 @@
 
 from datetime import datetime
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from storlever.principal import Role
 from storlever.service import Service
-from storlever.token import NAME, Token, lifetime, token_name
-from storlever.web.asked import Core
-from storlever.web.table import Table
+from storlever.token import (
+    DEFAULT_LIFETIME,
+    LIFETIME,
+    NAME,
+    NEVER,
+    Token,
+    lifetime,
+    lifetime_text,
+    token_name,
+)
+from storlever.web.asked import Core, location
+from storlever.web.table import API, Table
 from storlever.web.wire import grammar
 
-PREFIX = "/storlever/api/v1"
-DEFAULT_LIFETIME = "90d"
-LIFETIME = "^([1-9][0-9]{0,5}[mhd]|never)$"
-
-table = Table(PREFIX, tag="token")
+table = Table(API, tag="token")
 
 RoleName = Literal["reader", "operator", "admin"]
-
-
-def _lifetime(said: str) -> str:
-    lifetime(said)
-    return said
 
 
 class TokenCreate(BaseModel):
@@ -33,9 +32,9 @@ class TokenCreate(BaseModel):
 
     name: Annotated[str, AfterValidator(token_name), grammar(f"^{NAME}$")]
     role: RoleName
-    expires: Annotated[
-        str, AfterValidator(_lifetime), grammar("^([1-9][0-9]{0,5}[mhd]|never)$")
-    ] = Field(DEFAULT_LIFETIME, description="how long it lasts: 90d, 12h, 30m or never")
+    expires: Annotated[str, AfterValidator(lifetime_text), grammar(f"^({LIFETIME}|{NEVER})$")] = (
+        Field(DEFAULT_LIFETIME, description="how long it lasts: 90d, 12h, 30m or never")
+    )
 
 
 class TokenShown(BaseModel):
@@ -72,8 +71,7 @@ async def post_token(
     token, secret = await core.write_apart(
         Service.add_token, body.name, Role.parse(body.role), lifetime(body.expires)
     )
-    where = f"{request.url.scheme}://{request.headers['host']}{PREFIX}/token_list"
-    response.headers["Location"] = f"{where}/{quote(token.name)}"
+    response.headers["Location"] = location(request, "token_list", token.name)
     return TokenMade(**TokenShown.of(token).model_dump(), token=secret)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from storlever.clock import now
 from storlever.home import Home
 from storlever.principal import Role
-from storlever.service import now
 from storlever.store import SqliteStore
 from storlever.token import Token, digest
 from storlever.web.san import PREFIX
