@@ -191,6 +191,11 @@ class Settings:
     log_format: str = _setting(_word("text", "json"), "text", "text|json", "format of the log")
 
     @property
+    def open_loopback(self) -> bool:
+        """Whether who connects on this machine is taken for its administrator."""
+        return self.auth_loopback == "open" and not self.behind_tls_proxy
+
+    @property
     def exposed(self) -> tuple[Endpoint, ...]:
         """Where others than this machine can connect."""
         return tuple(

@@ -70,6 +70,8 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_format)
     if settings.insecure_no_tls:
         log.warning("INSECURE", what=INSECURE)
+    if settings.exposed and Path("/") in settings.backing_root:
+        log.warning("backing_root is /: an operator can serve any file and disk of this machine")
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     hangup = Hangup()
@@ -106,11 +108,8 @@ def serve(settings: Settings) -> None:
         loop = Loop(reconciler, lambda: service.inventory, lock)
         # So that the first answers are of a tgtd that has what is desired, if there is one.
         loop.tend(first=True)
-        thread = threading.Thread(target=loop.run, name="loop")
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(loop.stop)
-        stack.enter_context(_keeping(service))
+        for beside in (loop, Keeper(service)):
+            stack.enter_context(_running(beside))
         sys.setswitchinterval(SWITCH)
         gc.collect()
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
@@ -160,14 +159,14 @@ def _is_secure(where: Endpoint | Path) -> bool:
 
 
 @contextlib.contextmanager
-def _keeping(service: Service) -> Iterator[None]:
-    keeper = Keeper(service)
-    thread = threading.Thread(target=keeper.run, name="keeper")
+def _running(beside: Loop | Keeper) -> Iterator[None]:
+    """In a thread of its own."""
+    thread = threading.Thread(target=beside.run, name=type(beside).__name__.lower())
     thread.start()
     try:
         yield
     finally:
-        keeper.stop()
+        beside.stop()
         thread.join()
 
 
@@ -177,7 +176,7 @@ def _edge(settings: Settings) -> Edge:
     groups = {name[1:]: role for name, role in settings.socket_role if name.startswith("@")}
     ourselves = dict.fromkeys((0, os.geteuid()), Role.ADMIN)
     return Edge(
-        open_loopback=settings.auth_loopback == "open" and not settings.behind_tls_proxy,
+        open_loopback=settings.open_loopback,
         users={uid_of(name, "socket_role"): role for name, role in people.items()} | ourselves,
         groups={gid_of(name, "socket_role"): role for name, role in groups.items()},
         certificates=dict(settings.client_role),
@@ -238,8 +237,10 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     for where in settings.listen:
         if isinstance(where, Endpoint):
             trust = f"--cacert {settings.tls_certificate} " if where.secure else ""
+            free = settings.open_loopback and where.is_loopback and not where.secure
+            token = "" if free else '-H "Authorization: Bearer $TOKEN" '
             print(f"API documentation: {where.url}/docs")
-            print(f"Try: curl {trust}{where.url}{PREFIX}/target_list")
+            print(f"Try: curl {trust}{token}{where.url}{PREFIX}/target_list")
         else:
             print(f"Try: curl --unix-socket {where} http://localhost{PREFIX}/target_list")
     sys.stdout.flush()

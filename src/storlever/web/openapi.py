@@ -29,7 +29,7 @@ PROBLEMS = {
     400: "not sound HTTP or JSON",
     401: "nobody knows who asks: no token, or one that is no good",
     403: "who asks may not do this; or a page of another site tried to change something",
-    404: "no such target, user or LUN",
+    404: "no such target, user, LUN or token",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
     413: f"the body has more than {MAX_BODY} bytes",
     415: "the body is not application/json",
