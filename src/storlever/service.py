@@ -37,6 +37,7 @@ from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
 from storlever.reconciler import Reconciler
 from storlever.shelf import Host, Shelf
+from storlever.throttle import Throttle
 from storlever.token import Token
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,8 @@ TURN_PATIENCE = 10.0
 TOGETHER = 1.0
 """Seconds in which writes may begin that share a commit: tgtd takes its time over some."""
 
+TOLD_AT_ONCE, TOLD_EACH = 100, 1.0
+"""Refusals of one principal that the audit tells of at once, and seconds until one more is."""
 MOST_TOLD = 10_000
 """Entries of the audit that may wait for a commit."""
 USES_INTERVAL = 60.0
@@ -146,6 +149,7 @@ class Service:
         """What it has to tell besides, at the next commit."""
         self._lost = 0
         """How many of those there was no room for."""
+        self._telling = Throttle(TOLD_AT_ONCE, TOLD_EACH)
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
@@ -372,9 +376,15 @@ class Service:
         return self._store.audit(search)
 
     def tell(self, act: Act, outcome: str) -> None:
-        """Have the audit tell of a request that changed nothing, at the next commit. Any thread may
-        call this, and does not wait."""
-        self._tell(audit.entry(act, now(), outcome))
+        """Have the audit tell of a request that changed nothing, at the next commit: of each
+        principal a few a second, or somebody could have it filled with what is nothing. The event
+        loop calls this, and does not wait."""
+        entry = audit.entry(act, now(), outcome)
+        if self._telling.fail(act.principal.name):
+            _log(entry)
+            self._lost += 1
+        else:
+            self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
         _log(entry)

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from storlever.web.authentication import BURST
 from storlever.web.protocol import MOST_CONNECTIONS
-from storlever.web.throttle import BURST
 from tests.torture.http import strange
 from tests.torture.http.crowd import MANNERS, Manner, crowds
 from tests.torture.http.onthewire import STRANGER, exchange, get, head, parsed, sent

@@ -32,6 +32,7 @@ MAY = {
     "audit": "inventory model principal token",
     "journal": "audit",
     "clock": "",
+    "throttle": "",
     "user": "errors",
     "alarm": "",
     "reconciler": "alarm backoff change errors failpoint failures inventory model names "
@@ -44,7 +45,7 @@ MAY = {
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
     "service": "audit backing clock errors failpoint group inventory model names principal "
-    "reconciler shelf token",
+    "reconciler shelf throttle token",
     "seal": "",
     "keyfile": "errors seal",
     "schema": "errors seal",
@@ -98,6 +99,7 @@ FOR_WEB = {
     "names",
     "principal",
     "service",
+    "throttle",
     "token",
     "user",
 }

@@ -12,22 +12,23 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from storlever import audit
+from storlever import audit, throttle
 from storlever.audit import MASK, START, Link, Search
 from storlever.clock import now
 from storlever.errors import StateFailed
 from storlever.inventory import Direction
 from storlever.model import Account, Pending
 from storlever.principal import Role
+from storlever.service import TOLD_AT_ONCE
+from storlever.throttle import Throttle
 from storlever.token import Token
-from storlever.web import throttle
 from storlever.web.app import TABLES, create_app
+from storlever.web.authentication import BURST, INTERVAL
 from storlever.web.edge import Edge
 from storlever.web.gate import MOST_OF_A_PATH
 from storlever.web.san import PREFIX
 from storlever.web.table import Guarded, require_rights
 from storlever.web.threads import Threaded
-from storlever.web.throttle import BURST, INTERVAL, Throttle
 from tests.unit.core import ACT, Core
 from tests.world import WIKI_TARGET, folder, image
 
@@ -303,7 +304,7 @@ def test_who_fails_too_often_is_not_heard_and_a_good_token_always_is(
 
 def test_a_failure_is_forgiven_in_time() -> None:
     time = 0.0
-    watch = Throttle(lambda: time)
+    watch = Throttle(BURST, INTERVAL, lambda: time)
     for _ in range(BURST):
         assert watch.fail("a", "b") == 0
     assert watch.fail("a") == pytest.approx(INTERVAL)
@@ -315,7 +316,7 @@ def test_a_failure_is_forgiven_in_time() -> None:
 
 def test_the_throttle_forgets_who_failed_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MOST_KEYS", 3)
-    watch = Throttle(lambda: 0.0)
+    watch = Throttle(BURST, INTERVAL, lambda: 0.0)
     for _ in range(BURST):
         watch.fail("first")
     assert watch.fail("first") > 0
@@ -384,6 +385,17 @@ def test_what_nobody_tries_cannot_fill_the_audit(core: Core, client: TestClient)
         assert client.post(path, json={}).status_code in (404, 405)
     assert client.put(TARGET, headers={"Origin": "http://evil"}).status_code == 403
     assert entries(core) == []
+
+
+def test_who_is_known_cannot_fill_it_either(core: Core, client: TestClient) -> None:
+    reader = token(core, Role.READER)
+    for _ in range(TOLD_AT_ONCE + 30):
+        client.delete(TARGET, headers=reader)
+    told = [each["outcome"] for each in entries(core, limit=1000)]
+    assert TOLD_AT_ONCE <= told.count("forbidden") <= TOLD_AT_ONCE + 5
+    assert told[-1] == f"{TOLD_AT_ONCE + 30 - told.count('forbidden')} entries were lost"
+    assert client.delete(TARGET, headers=token(core, Role.ADMIN)).status_code == 200
+    assert [each["outcome"] for each in entries(core)][-1] == "done", "what is done is told always"
 
 
 def test_a_path_is_told_up_to_a_length(core: Core) -> None:

@@ -42,7 +42,6 @@ from storlever.web.hosts import host_of, is_local
 from storlever.web.problem import CODES, STATUSES, TITLES, of_error
 from storlever.web.san import PREFIX
 from storlever.web.threads import Threaded
-from storlever.web.throttle import Throttle
 from storlever.web.wire import (
     Conf,
     ConfUpdate,
@@ -128,7 +127,7 @@ def guarded() -> TestClient:
     """An application that says yes to whatever the gate lets through."""
     service = Core(Path("/nowhere")).service
     edge = Edge()
-    gate = Gate(PlainTextResponse("yes"), edge, Authentication(edge, service, Throttle()), service)
+    gate = Gate(PlainTextResponse("yes"), edge, Authentication(edge, service), service)
     return TestClient(gate, LOCAL)
 
 

@@ -19,13 +19,12 @@ from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
-from storlever.web.throttle import Throttle
 
 TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
 
 
 def create_app(core: Threaded, edge: Edge) -> FastAPI:
-    authentication = Authentication(edge, core.service, Throttle())
+    authentication = Authentication(edge, core.service)
     app = FastAPI(
         openapi_url=None,
         docs_url=None,

@@ -19,13 +19,16 @@ from storlever.clock import now
 from storlever.errors import Throttled, Unauthenticated
 from storlever.principal import NOBODY, Principal, Role
 from storlever.service import Service
+from storlever.throttle import Throttle
 from storlever.token import Token, digest
 from storlever.user import name_of
 from storlever.web.edge import Edge
 from storlever.web.hosts import is_local
 from storlever.web.peer import UnixPeer
-from storlever.web.throttle import Throttle
 
+BURST = 10
+INTERVAL = 6.0
+"""Seconds in which one more failure is forgiven."""
 FORWARDING = (
     "forwarded",
     "via",
@@ -38,10 +41,10 @@ FORWARDING = (
 
 
 class Authentication:
-    def __init__(self, edge: Edge, service: Service, throttle: Throttle) -> None:
+    def __init__(self, edge: Edge, service: Service) -> None:
         self._edge = edge
         self._service = service
-        self._throttle = throttle
+        self._throttle = Throttle(BURST, INTERVAL)
         self._tokens: Mapping[str, Token] = {}
         self._by_digest: dict[str, Token] = {}
 

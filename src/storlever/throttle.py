@@ -1,20 +1,22 @@
-"""How often somebody may fail."""
+"""How often somebody may fail, or be told of."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-BURST = 10
-INTERVAL = 6.0
-"""Seconds in which one more failure is forgiven."""
 MOST_KEYS = 10_000
 """Who failed longest ago is forgotten first."""
 
 
 class Throttle:
-    """For every key a time up to which its failures are spent: the generic cell rate algorithm."""
+    """`burst` at once, and one more each `interval` seconds: the generic cell rate algorithm, which
+    keeps for every key a time up to which it has spent that."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, burst: int, interval: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._burst = burst
+        self._interval = interval
         self._clock = clock
         self._spent: OrderedDict[str, float] = OrderedDict()
 
@@ -25,11 +27,11 @@ class Throttle:
         wait = max(self._wait(key, now) for key in keys)
         if wait <= 0:
             for key in keys:
-                self._spent[key] = max(self._spent.get(key, now), now) + INTERVAL
+                self._spent[key] = max(self._spent.get(key, now), now) + self._interval
                 self._spent.move_to_end(key)
         while len(self._spent) > MOST_KEYS:
             self._spent.popitem(last=False)
         return max(wait, 0.0)
 
     def _wait(self, key: str, now: float) -> float:
-        return self._spent.get(key, now) + INTERVAL - now - BURST * INTERVAL
+        return self._spent.get(key, now) + self._interval - now - self._burst * self._interval
