@@ -9,7 +9,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from storlever.inventory import Edit, Inventory
@@ -81,6 +82,17 @@ class Search:
 def stamp(now: datetime) -> str:
     """ISO 8601 with milliseconds; texts of times sort as the times do."""
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> str:
+    """A time with its zone, in the form of the entries'. Raises ValueError."""
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None or "T" not in text:
+            raise ValueError
+        return stamp(found.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time with its zone, like 2026-01-31T00:00:00Z") from None
 
 
 def entry(
@@ -171,7 +183,9 @@ def _token(token: Token | None) -> Json | None:
 
 
 def _plain(value: Any) -> Json:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    """Its fields, and words as words: logs print what they get."""
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {key: str(each) if isinstance(each, StrEnum) else each for key, each in found.items()}
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)

@@ -186,7 +186,7 @@ class Settings:
     )
     audit_days: int = _setting(_count(36500), "365", "N", "days that the audit is kept")
     audit_entries: int = _setting(
-        _count(100_000_000), "1000000", "N", "entries of the audit that are kept at most"
+        _count(100_000_000), "200000", "N", "entries of the audit that are kept at most"
     )
     log_format: str = _setting(_word("text", "json"), "text", "text|json", "format of the log")
 
@@ -251,6 +251,9 @@ def _check_tls(settings: Settings) -> None:
     for name in ("tls_certificate", "tls_key"):
         if secure and getattr(settings, name) is None:
             raise ConfigError(f"{name}: is needed to listen on {secure[0].url}")
+    for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+        if not secure and getattr(settings, name) is not None:
+            raise ConfigError(f"{name}: means nothing where no https:// is in listen")
 
 
 def _from_flags(flags: Namespace) -> dict[str, Any]:

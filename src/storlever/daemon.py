@@ -190,6 +190,8 @@ def _edge(settings: Settings) -> Edge:
 def _require_tokens(settings: Settings, service: Service, key: Path) -> None:
     """Raises ConfigError where others can connect, and nobody could do anything."""
     valid = any(not each.expired(now()) for each in service.inventory.tokens.values())
+    if not (valid or settings.open_loopback):
+        log.warning("there is no token: who is not root on this machine can do nothing")
     if settings.exposed and not (valid or settings.client_role or settings.insecure_no_tls):
         where = ", ".join(map(str, settings.exposed))
         raise ConfigError(
@@ -234,15 +236,16 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     print(f"StorLever keeps its state in {settings.state_dir}")
     print(f"The key to the secrets in it: {key_file}")
     print(f"tgtd: {mode}, control port {settings.tgt_control_port}{portals}")
-    for where in settings.listen:
-        if isinstance(where, Endpoint):
+    for listen in settings.listen:
+        if isinstance(listen, Endpoint):
+            where = listen.called(settings.allow_host)
             trust = f"--cacert {settings.tls_certificate} " if where.secure else ""
             free = settings.open_loopback and where.is_loopback and not where.secure
             token = "" if free else '-H "Authorization: Bearer $TOKEN" '
             print(f"API documentation: {where.url}/docs")
             print(f"Try: curl {trust}{token}{where.url}{PREFIX}/target_list")
         else:
-            print(f"Try: curl --unix-socket {where} http://localhost{PREFIX}/target_list")
+            print(f"Try: curl --unix-socket {listen} http://localhost{PREFIX}/target_list")
     sys.stdout.flush()
 
 

@@ -1,6 +1,7 @@
 """Where something listens."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 
@@ -22,6 +23,14 @@ class Endpoint:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def called(self, names: Sequence[str]) -> "Endpoint":
+        """As clients may call it: every address is none."""
+        try:
+            wild = ip_address(self.host).is_unspecified
+        except ValueError:
+            wild = False
+        return replace(self, host=names[0] if names else "ADDRESS") if wild else self
 
     @property
     def url(self) -> str:

@@ -57,10 +57,13 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            if not _locked(descriptor, patience):
-                raise StateUnusable(
-                    f"the state folder {self.folder} is in use by another StorLever"
-                )
+            if not _locked(descriptor, 0.0):
+                if patience:
+                    log.info("waiting for another StorLever", folder=str(self.folder))
+                if not _locked(descriptor, patience):
+                    raise StateUnusable(
+                        f"the state folder {self.folder} is in use by another StorLever"
+                    )
             yield
         finally:
             os.close(descriptor)

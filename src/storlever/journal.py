@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from storlever.audit import Entry, Json, Link, Search, canonical, stamp
+from storlever.audit import Entry, Json, Link, Search, broken, canonical, stamp
 
-ANCHOR = "audit"
+ANCHOR = "audit anchor"
 """The name of the setting that holds the link before the oldest entry."""
+HEAD = "audit head"
+"""The name of the setting that holds the newest link, once there is any."""
+LOOKED_AT = 2000
 BATCH = 1000
 """Entries that go at once, at most: whoever has something to commit waits for that."""
 
@@ -35,7 +38,7 @@ _REMOVE = "DELETE FROM audit WHERE number <= ?"
 class Keep:
     """How many entries are kept at most, and for how long."""
 
-    entries: int = 1_000_000
+    entries: int = 200_000
     age: timedelta = timedelta(days=365)
 
 
@@ -48,6 +51,19 @@ class Journal:
         """The newest entry, or `anchor` where there is none."""
         row = self._connection.execute(_LAST).fetchone()
         return Link(*row) if row else anchor
+
+    def fault(self, anchor: Link, head: Link) -> str | None:
+        """Where the chain does not hold among the newest entries, or does not end at `head`. Only
+        those are looked at: as many as SQLite's log can have, for there may be a million."""
+        if (last := self.last(anchor)) != head:
+            return f"entry {head.number} is the last, and entry {last.number} is found"
+        newest = self.page(Search(limit=LOOKED_AT))[::-1]
+        if not newest:
+            return None
+        if len(newest) == LOOKED_AT:
+            anchor = Link(newest[0]["number"], newest[0]["hash"])
+            newest = newest[1:]
+        return broken(newest, anchor)
 
     def append(self, link: Link, entries: Iterable[Entry]) -> Link:
         """Write them after `link`; the last of them."""

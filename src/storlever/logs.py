@@ -41,7 +41,8 @@ def configure(form: str) -> None:
     root.setLevel(logging.INFO)
     # Every request has a line of our own; uvicorn's would be its double.
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _as_it_is(

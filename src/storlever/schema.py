@@ -162,6 +162,12 @@ def configure(connection: sqlite3.Connection) -> None:
             raise StateUnusable(f"the state file does not take {name}={value}, it says {said}")
 
 
+def tables_of(connection: sqlite3.Connection) -> list[str]:
+    """Those of TABLES that it has, whatever its schema."""
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    return [name for (name,) in found if name in TABLES]
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The number of its schema, which is none that we do not know."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

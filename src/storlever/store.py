@@ -22,7 +22,7 @@ from storlever import failpoint, schema
 from storlever.audit import Entry, Json, Link, Search
 from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
-from storlever.journal import ANCHOR, Journal, Keep
+from storlever.journal import ANCHOR, HEAD, Journal, Keep
 from storlever.model import (
     Access,
     Account,
@@ -120,7 +120,8 @@ class SqliteStore:
                 self._seal = self._unlocked(keys)
                 self._bring_up_to_date()
                 self._journal = Journal(self._connection, keep or Keep())
-                self._anchor = self._found_anchor()
+                self._anchor = self._found_link(ANCHOR) or Link()
+                self._require_whole_audit()
                 self._link = self._journal.last(self._anchor)
             except BaseException:
                 self._connection.close()
@@ -156,6 +157,8 @@ class SqliteStore:
                 if edit.discovery is not None:
                     self._write("setting", _DISCOVERY, edit.discovery)
                 link = self._journal.append(self._link, entries)
+                if entries:
+                    self._write("setting", HEAD, link)
                 self._write("setting", REVISION, revision)
                 failpoint.reached("store.written")
         except Exception as error:
@@ -248,9 +251,20 @@ class SqliteStore:
         revision: int = self._checked("setting", *row)
         return revision
 
-    def _found_anchor(self) -> Link:
-        row = self._connection.execute(SQL["setting"].select_one, (ANCHOR,)).fetchone()
-        return Link(**self._checked("setting", *row)) if row else Link()
+    def _found_link(self, name: str) -> Link | None:
+        row = self._connection.execute(SQL["setting"].select_one, (name,)).fetchone()
+        return Link(**self._checked("setting", *row)) if row else None
+
+    def _require_whole_audit(self) -> None:
+        """SQLite lays the pages of a log over whatever file is there: over an older one that was
+        put in its place, too. Nearly every commit has an entry, so those in between are missing."""
+        head = self._found_link(HEAD) or self._anchor
+        if fault := self._journal.fault(self._anchor, head):
+            raise StateUnusable(
+                f"the state file {self._path} and its log, {self._log.name}, are not of the same "
+                f"time, or somebody altered the audit: {fault}. Put both back from one backup, or "
+                f"the state file alone with {self._log.name} removed"
+            )
 
     def _unlocked(self, keys: Keys) -> Seal:
         """With the key that its secrets are sealed with; any where none can be sealed yet."""
@@ -264,7 +278,7 @@ class SqliteStore:
         if seal is None:
             raise StateUnusable(
                 f"the key file {keys.path} is not there, and the state file {self._path} was "
-                f"sealed with key {wanted}. Put it back"
+                f"sealed with key {wanted}. Put it back, or name it with --key-file"
             )
         if seal.mark != wanted:
             raise StateUnusable(
@@ -298,9 +312,11 @@ class SqliteStore:
         return Account(name, secret)
 
     def _require_whole_pages(self) -> None:
-        verdict = self._connection.execute("PRAGMA quick_check").fetchone()[0]
-        if verdict != "ok":
-            raise StateUnusable(f"the state file {self._path} is damaged: {verdict}")
+        """But for the audit, which may be large, and is looked at elsewhere."""
+        for table in schema.tables_of(self._connection):
+            verdict = self._connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]
+            if verdict != "ok":
+                raise StateUnusable(f"the state file {self._path} is damaged: {verdict}")
 
     def _require_new(self) -> None:
         """Where there is no file, there never was one, as far as can be known."""

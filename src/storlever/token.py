@@ -41,7 +41,9 @@ class Token:
     def as_json(self) -> dict[str, str | None]:
         """Without the digest, which is nobody's business."""
         times = {name: getattr(self, name) for name in ("created", "expires", "last_used")}
-        told = {name: time and time.isoformat() for name, time in times.items()}
+        told = {
+            name: time and time.isoformat().replace("+00:00", "Z") for name, time in times.items()
+        }
         return {"name": self.name, "role": str(self.role), **told}
 
     def expired(self, now: datetime) -> bool:

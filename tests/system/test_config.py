@@ -63,6 +63,9 @@ ACCESS = Settings(
     socket_group="storage",
     socket_role=(("alice", Role.OPERATOR), ("@storage", Role.READER)),
     client_role=(("ci = 1", Role.ADMIN),),
+    listen=(config._listen("https://127.0.0.1:1"),),
+    tls_certificate=Path("/c"),
+    tls_key=Path("/k"),
     tls_client_ca=Path("/ca"),
     audit_days=30,
     audit_entries=1000,
@@ -76,12 +79,14 @@ def test_who_may_is_said_in_the_same_three_ways(tmp_path: Path) -> None:
         *("--socket-group", "storage", "--socket-role", "alice=operator"),
         *("--socket-role", "@storage=reader", "--client-role", "ci = 1=admin"),
         *("--audit-days", "30", "--audit-entries", "1000", "--tls-client-ca", "/ca"),
+        *("--listen", "https://127.0.0.1:1", "--tls-certificate", "/c", "--tls-key", "/k"),
     )
     toml = """
         behind_tls_proxy = true
         auth.loopback = "token"
         client-role = "ci = 1=admin"
-        tls.client_ca = "/ca"
+        listen = "https://127.0.0.1:1"
+        tls = {client_ca = "/ca", certificate = "/c", key = "/k"}
         [allow]
         host = ["san.example.com", "san"]
         origin = "https://panel.example.com"

@@ -1,5 +1,6 @@
 """The audit in the state file: there if and only if the change is, only added to, and limited."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from storlever import audit, journal
 from storlever.audit import DONE, Entry, Link, Search
-from storlever.errors import StateFailed
+from storlever.errors import StateFailed, StateUnusable
 from storlever.failpoint import FailPoint
 from storlever.inventory import Edit, Inventory
 from storlever.journal import Keep
@@ -88,9 +89,8 @@ def test_what_was_altered_on_purpose_is_noticed(path: Path) -> None:
         "DROP TRIGGER audit_is_only_added_to",
         "UPDATE audit SET document = replace(document, 'done', 'gone') WHERE number = 2",
     )
-    with opened(path) as store:
-        anchor, entries = store.audit(Search(after=0))
-        assert audit.broken(entries, anchor) == "entry 2 is not as it was written"
+    with pytest.raises(StateUnusable, match="entry 2 is not as it was written"):
+        SqliteStore(path, keys_in(path.parent))
 
 
 def test_the_oldest_go_when_there_are_too_many(path: Path) -> None:
@@ -148,6 +148,59 @@ def test_what_cannot_be_forgotten_stays(path: Path) -> None:
             store.forget(NOW)
         execution.execute("PRAGMA query_only = off")
         assert numbers(store) == [1, 2]
+
+
+def test_a_file_under_the_log_of_another_time_is_refused(path: Path) -> None:
+    """SQLite takes both for one: a backup was put back, and the log was not removed."""
+    backup = path.with_name("backup")
+    with opened(path) as store:
+        store.commit(Edit(), [entry(1)])
+    shutil.copy(path, backup)
+    with opened(path) as store:
+        store.commit(Edit(), [entry(number) for number in range(2, 200)])
+    store = SqliteStore(path, keys_in(path.parent))
+    store.commit(Edit(), [entry(200)])
+    log = path.with_name("state.db-wal")
+    newer = log.read_bytes()
+    store.close()
+    shutil.copy(backup, path)
+    log.write_bytes(newer)
+    with pytest.raises(StateUnusable, match=r"not of the same time|damaged"):
+        SqliteStore(path, keys_in(path.parent)).load()
+
+
+def test_an_entry_that_was_taken_out_is_noticed_at_the_start(path: Path) -> None:
+    with opened(path) as store:
+        store.commit(Edit(), [entry(1), entry(2), entry(3)])
+    execute(path, "DELETE FROM audit WHERE number = 2")
+    with pytest.raises(StateUnusable, match="entry 2 is not there"):
+        SqliteStore(path, keys_in(path.parent))
+    execute(path, "DELETE FROM audit", "DELETE FROM setting WHERE name LIKE 'audit %'")
+    with opened(path) as store:
+        store.commit(Edit(), [entry(4)])
+        assert numbers(store) == [1], "as the documentation says"
+
+
+def test_of_a_long_audit_the_newest_part_is_looked_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LOOKED_AT", 3)
+    with opened(path) as store:
+        store.commit(Edit(), [entry(number) for number in range(6)])
+    execute(path, "DELETE FROM audit WHERE number = 2")
+    with opened(path) as store:
+        store.commit(Edit(), [entry(7)])
+    execute(path, "DELETE FROM audit WHERE number = 6")
+    with pytest.raises(StateUnusable, match="entry 6 is not there"):
+        SqliteStore(path, keys_in(path.parent))
+
+
+def test_an_end_that_was_cut_off_is_noticed(path: Path) -> None:
+    with opened(path) as store:
+        store.commit(Edit(), [entry(1), entry(2)])
+    execute(path, "DELETE FROM audit WHERE number = 2")
+    with pytest.raises(StateUnusable, match="entry 2 is the last, and entry 1 is found"):
+        SqliteStore(path, keys_in(path.parent))
 
 
 def test_tokens_come_back_as_they_were(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from storlever import audit, throttle
@@ -385,6 +386,24 @@ def test_what_nobody_tries_cannot_fill_the_audit(core: Core, client: TestClient)
         assert client.post(path, json={}).status_code in (404, 405)
     assert client.put(TARGET, headers={"Origin": "http://evil"}).status_code == 403
     assert entries(core) == []
+
+
+def test_a_write_of_somebody_without_a_role_is_told(core: Core) -> None:
+    edge = Edge(open_loopback=False)
+    asked = TestClient(_shown(create_app(Threaded(core.service), edge), "stranger"), LOCAL)
+    assert asked.delete(TARGET).status_code == 403
+    (told,) = entries(core)
+    assert (told["who"], told["outcome"]) == ("certificate:stranger", "forbidden")
+
+
+def _shown(app: ASGIApp, certificate: str) -> ASGIApp:
+    """As the protocol hands on a connection whose client has shown this certificate."""
+
+    async def shown(scope: Scope, receive: Receive, send: Send) -> None:
+        state = {**scope.get("state", {}), "client_certificate": certificate}
+        await app({**scope, "state": state}, receive, send)
+
+    return shown
 
 
 def test_who_is_known_cannot_fill_it_either(core: Core, client: TestClient) -> None:

@@ -4,9 +4,8 @@ or taken out since."""
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from datetime import UTC, datetime
 
-from storlever.audit import MOST, START, Json, Link, broken, stamp
+from storlever.audit import MOST, START, Json, Link, broken, moment
 from storlever.cli import desk
 from storlever.cli.desk import Desk
 
@@ -36,9 +35,9 @@ def add(parser: ArgumentParser) -> None:
 
 def _time(text: str) -> str:
     try:
-        return stamp(datetime.fromisoformat(text).astimezone(UTC))
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError("must be a time, like 2026-01-31T00:00:00Z") from None
+        return moment(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _limit(text: str) -> int:
@@ -74,7 +73,8 @@ def _show(found: Desk, arguments: Namespace) -> int:
 
 
 def _line(entry: Json) -> str:
-    what = entry["target"] or entry["path"]
+    changed = [name for names in entry["after"].values() for name in names or ()]
+    what = " ".join(changed) or entry["target"] or entry["path"]
     where = f" from {entry['address']}" if entry["address"] else ""
     words = f"{entry['who']}{where}: {entry['operation']} {what}: {entry['outcome']}"
     return f"{entry['number']} {entry['time']} {_printable(words)}"
@@ -96,7 +96,9 @@ def _verify(found: Desk, known: Link | None) -> int:
             return _failed(fault)
         link = Link(entries[-1]["number"], entries[-1]["hash"])
         page = _page(found, link.number)
-    print(f"{link.number - first} entries are as they were written; the last is {link}")
+    count = link.number - first
+    said = f"{count} entries are as they were written" if count else "there is nothing since"
+    print(f"{said}; the last is {link}")
     return 0
 
 
@@ -110,9 +112,11 @@ def _missing(found: Desk, link: Link) -> str | None:
     if link.number < page["anchor"]["number"]:
         return f"entry {link.number} is not kept any more: nothing can be said"
     ends = [page["anchor"], *page["entries"]]
-    if not any((end["number"], end["hash"]) == (link.number, link.hash) for end in ends):
-        return f"entry {link.number} is not the one that is known"
-    return None
+    if any((end["number"], end["hash"]) == (link.number, link.hash) for end in ends):
+        return None
+    if not any(end["number"] == link.number for end in ends):
+        return f"there is no entry {link.number}: it was taken out, or an older state was put back"
+    return f"entry {link.number} is not the one that is known"
 
 
 def _failed(why: str) -> int:

@@ -19,8 +19,7 @@ from storlever.home import Home
 
 
 class Desk(Protocol):
-    """In the shapes of the API, but that times have their zone in digits. All raise
-    StorLeverError."""
+    """In the shapes of the API. All raise StorLeverError."""
 
     def tokens(self) -> list[Json]: ...
 

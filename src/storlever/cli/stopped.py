@@ -1,6 +1,7 @@
 """The state of a service that does not run."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -32,7 +33,8 @@ class Stopped:
         """`new`: where there is no state, begin one. Raises StateUnusable, also where the service
         runs."""
         home = Home(settings.state_dir)
-        if new:
+        if new and not home.state_file.exists():
+            print(f"storlever: there was no state in {home.folder}; made it", file=sys.stderr)
             home.make()
         elif not home.state_file.exists():
             raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
@@ -54,19 +56,19 @@ class Stopped:
         made, secret = Token.new(
             token.token_name(name), Role.parse(role), token.lifetime(expires), now()
         )
-        self._commit("post_token", self._inventory.add_token(made))
+        self._commit("post_token", made.name, self._inventory.add_token(made))
         return {**made.as_json(), "token": secret}
 
     def remove_token(self, name: str) -> None:
-        self._commit("delete_token", self._inventory.remove_token(name))
+        self._commit("delete_token", name, self._inventory.remove_token(name))
 
     def audit(self, query: Json) -> Json:
         anchor, entries = self._store.audit(Search(**query))
         return {"anchor": {"number": anchor.number, "hash": anchor.hash}, "entries": entries}
 
-    def _commit(self, operation: str, edit: Edit) -> None:
+    def _commit(self, operation: str, name: str, edit: Edit) -> None:
         who = Principal(f"user:{name_of(os.geteuid())}", Role.ADMIN)
-        act = Act(who, "", operation, "")
+        act = Act(who, "", operation, f"/token_list/{name}")
         entry = audit.entry(act, now(), DONE, edit, self._inventory)
         self._store.commit(edit, [entry])
         self._inventory = self._inventory.after(edit)

@@ -56,7 +56,10 @@ class Authentication:
         secret = _secret(given[0]) if len(given) == 1 else None
         token = self._known().get(digest(secret)) if secret else None
         if token is None:
-            raise self.failure(address, "token-unknown", "no such token", secret or "")
+            detail = "no such token here: it was revoked, or is another service's"
+            if secret is None:
+                detail = "must be Authorization: Bearer TOKEN, or Basic with it as the password"
+            raise self.failure(address, "token-unknown", detail, secret or "")
         if token.expired(now()):
             detail = f"token {token.name} has expired"
             raise self.failure(address, "token-expired", detail, secret or "", token.name)

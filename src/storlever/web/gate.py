@@ -73,6 +73,7 @@ class Gate:
             self._tell(scope, status)
             log.info(
                 "request",
+                who=scope["state"]["principal"].name if "principal" in scope["state"] else None,
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
@@ -101,7 +102,9 @@ class Gate:
             detail = "the request needs one well-formed Host"
             return problem(scope, 400, "malformed", detail, headers=CLOSING)
         if not self._is_ours(host, scope):
-            detail = "Host must be a name or an address that this service goes by"
+            detail = (
+                "Host must be a name or an address that this service goes by; allow_host adds one"
+            )
             return problem(scope, 421, "host-not-allowed", detail)
         return None
 
@@ -145,7 +148,8 @@ class Gate:
         principal: Principal | None = state.get("principal")
         if principal is None or code == Throttled.code:
             return
-        refused = principal.role and status >= 400 and scope["method"] not in SAFE_METHODS
+        known = principal.name != NOBODY
+        refused = known and status >= 400 and scope["method"] not in SAFE_METHODS
         if refused or status == 401:
             self._service.tell(act_of(scope), code)
 

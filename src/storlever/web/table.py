@@ -95,5 +95,8 @@ def _require(may: Role, request: Request) -> None:
         return
     if principal.role is Role.NOBODY and not principal.name.startswith(("user:", "certificate:")):
         authentication: Authentication = request.app.state.authentication
-        raise authentication.failure(principal.address, "token-missing", "say who you are: a token")
-    raise Forbidden(f"{principal.name} is {principal.role}, and this takes {may}")
+        raise authentication.failure(
+            principal.address, "token-missing", "say who you are, by Authorization: Bearer TOKEN"
+        )
+    has = principal.role or "no role"
+    raise Forbidden(f"{principal.name} has {has}, and this takes {may}")
