@@ -120,7 +120,7 @@ def serve(settings: Settings) -> None:
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
             ready = partial(manager.tell, "READY=1")
-            Server(_http(core, edge), hangup, secure, identity, ready=ready).run(plain)
+            Server(_http(core, edge, identity), hangup, secure, identity, ready=ready).run(plain)
         manager.tell("STOPPING=1")
 
 
@@ -249,9 +249,9 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     sys.stdout.flush()
 
 
-def _http(core: Threaded, edge: Edge) -> uvicorn.Config:
+def _http(core: Threaded, edge: Edge, identity: Identity | None) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(core, edge),
+        create_app(core, edge, identity.warnings if identity else tuple),
         http=HttpProtocol,
         loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,

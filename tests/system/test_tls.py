@@ -268,7 +268,7 @@ def test_a_new_certificate_is_for_new_connections_and_those_under_way_go_on(
     secured.service.api("DELETE", f"/target_list/{WIKI_TARGET}", expect=200)
 
 
-def test_a_broken_file_is_told_in_the_log_and_the_old_certificate_goes_on(
+def test_a_broken_file_is_told_in_the_log_and_by_readyz_and_the_old_certificate_goes_on(
     secured: Secured,
 ) -> None:
     good, before = secured.pair.key.read_bytes(), secured.logged()
@@ -278,8 +278,11 @@ def test_a_broken_file_is_told_in_the_log_and_the_old_certificate_goes_on(
     said = f"tls_key: {secured.pair.key} holds no private key"
     wait_until(lambda: said in secured.logged().removeprefix(before))
     assert secured.shown() == shown
+    (warning,) = secured.service.http.get("/readyz").json()["warnings"]
+    assert said in warning
     secured.pair.key.write_bytes(good)
     secured.renew()
+    assert secured.service.http.get("/readyz").json()["warnings"] == []
 
 
 def test_no_request_fails_while_certificates_are_renewed_20_times(secured: Secured) -> None:

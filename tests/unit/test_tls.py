@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from storlever.errors import ConfigError
-from storlever.web.tls import Tls, common_name, context
+from storlever.web.tls import Identity, Tls, common_name, context
 from tests.pki import Authority, Pair, server_pair
 
 
@@ -27,7 +27,7 @@ def refusal(tls: Tls) -> str:
 def test_it_speaks_tls_1_2_and_later_uncompressed_and_asks_no_client_for_anything(
     pair: Pair,
 ) -> None:
-    made = context(Tls(pair.certificate, pair.key))
+    made, _ = context(Tls(pair.certificate, pair.key))
     assert made.minimum_version == ssl.TLSVersion.TLSv1_2
     assert made.options & ssl.OP_NO_COMPRESSION
     assert made.verify_mode == ssl.CERT_NONE
@@ -36,7 +36,7 @@ def test_it_speaks_tls_1_2_and_later_uncompressed_and_asks_no_client_for_anythin
 def test_with_an_authority_for_clients_it_asks_them_for_a_certificate_without_insisting(
     tmp_path: Path, pair: Pair
 ) -> None:
-    made = context(Tls(pair.certificate, pair.key, Authority(tmp_path).file))
+    made, _ = context(Tls(pair.certificate, pair.key, Authority(tmp_path).file))
     assert made.verify_mode == ssl.CERT_OPTIONAL
     assert len(made.get_ca_certs()) == 1
 
@@ -135,6 +135,14 @@ def test_the_log_says_which_certificate_it_is_and_warns_out_of_its_time(
     assert said in lines[0]["event"]
     assert lines[0]["log_level"] == ("warning" if days else "info")
     assert lines[0]["sha256"] == pair.fingerprint
+
+
+@pytest.mark.parametrize(("age", "warned"), [(0, False), (350, False), (352, True), (366, True)])
+def test_a_certificate_that_ends_soon_is_warned_of(tmp_path: Path, age: int, warned: bool) -> None:
+    """It is valid for 365 days."""
+    pair = server_pair(tmp_path, now=datetime.now(UTC) - timedelta(days=age))
+    warnings = Identity(Tls(pair.certificate, pair.key)).warnings()
+    assert any("valid until" in each for each in warnings) is warned
 
 
 def test_the_one_common_name_of_a_subject_is_its_and_of_several_none() -> None:

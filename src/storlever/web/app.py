@@ -1,5 +1,6 @@
 """The application: routes, the gate before them, the errors after them."""
 
+from collections.abc import Callable
 from functools import cache
 
 from anyio import CapacityLimiter
@@ -23,7 +24,10 @@ from storlever.web.threads import Threaded
 TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
 
 
-def create_app(core: Threaded, edge: Edge) -> FastAPI:
+def create_app(
+    core: Threaded, edge: Edge, warnings: Callable[[], tuple[str, ...]] = tuple
+) -> FastAPI:
+    """`warnings`: what somebody should see to, at the moment."""
     authentication = Authentication(edge, core.service)
     app = FastAPI(
         openapi_url=None,
@@ -40,6 +44,7 @@ def create_app(core: Threaded, edge: Edge) -> FastAPI:
     )
     app.state.core = core
     app.state.edge = edge
+    app.state.warnings = warnings
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))

@@ -1,5 +1,6 @@
 """Is the service alive, and does it do what it is for."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from fastapi import Request
@@ -7,6 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from storlever.principal import Role
+from storlever.service import Health
 from storlever.web.edge import Edge
 from storlever.web.table import Table
 from storlever.web.threads import Threaded
@@ -46,6 +48,12 @@ async def readyz(request: Request) -> JSONResponse:
         reason=health.down if told else None,
         failing=[f"{place}: {reason}" for place, reason in health.failing] if told else [],
         foreign=list(health.foreign) if told else [],
-        warnings=[*edge.warnings, *([health.hole] if health.hole and told else [])],
+        warnings=[*edge.warnings, *(_warnings(request, health) if told else ())],
     )
     return JSONResponse(body.model_dump(), 503 if health.down else 200)
+
+
+def _warnings(request: Request, health: Health) -> Iterator[str]:
+    if health.hole:
+        yield health.hole
+    yield from request.app.state.warnings()

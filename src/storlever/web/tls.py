@@ -2,17 +2,19 @@
 
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from storlever import certificate
+from storlever.clock import now
 from storlever.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
+SOON = timedelta(days=14)
 OTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 """What OpenSSL calls a key that is not the certificate's; the last one when its kind differs."""
 
@@ -27,8 +29,9 @@ class Tls:
     client_ca: Path | None = None
 
 
-def context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or later, HTTP/1.1 in ALPN; says in the log which certificate it is, and until when.
+def context(tls: Tls) -> tuple[ssl.SSLContext, datetime]:
+    """TLS 1.2 or later, HTTP/1.1 in ALPN; and until when the certificate is valid, which the log is
+    told, too.
 
     Raises ConfigError for files that cannot be read, do not fit, or that others could read the
     key from. An expired certificate is only warned of: clients that pin it go on, and the service.
@@ -54,7 +57,7 @@ def context(tls: Tls) -> ssl.SSLContext:
     if tls.client_ca is not None:
         _trust(made, tls.client_ca)
     _tell(tls, reading)
-    return made
+    return made, reading.valid_until
 
 
 class Identity:
@@ -62,11 +65,25 @@ class Identity:
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self.context = context(tls)
+        self.context, self._valid_until = context(tls)
+        self._fault: str | None = None
+        """Why the files were not taken when they were read again."""
 
     def read_again(self) -> None:
         """Raises ConfigError, and is what it was."""
-        self.context = context(self._tls)
+        try:
+            self.context, self._valid_until = context(self._tls)
+        except ConfigError as error:
+            self._fault = str(error)
+            raise
+        self._fault = None
+
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should see to."""
+        found = [f"the TLS files are not taken: {self._fault}"] if self._fault else []
+        if self._valid_until < now() + SOON:
+            found.append(f"the TLS certificate is valid until {self._valid_until.isoformat()}")
+        return tuple(found)
 
 
 def common_name(peer: dict[str, Any] | None) -> str | None:
@@ -128,10 +145,9 @@ def _tell(tls: Tls, reading: certificate.Reading) -> None:
         "valid_until": reading.valid_until.isoformat(),
         "sha256": reading.fingerprint,
     }
-    now = datetime.now(UTC)
-    if reading.valid_until < now:
+    if reading.valid_until < now():
         log.warning("the TLS certificate has expired", **known)
-    elif now < reading.valid_from:
+    elif now() < reading.valid_from:
         log.warning("the TLS certificate is not valid yet", **known)
     else:
         log.info("TLS certificate", **known)
