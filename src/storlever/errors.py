@@ -16,8 +16,9 @@
     ├── StateFailed    the state could not be made durable: state-full, state-unwritable; or not be
     │                  read: state-unreadable; or
     │                  it is not known whether it is: state-doubtful
-    ├── StateUnusable  start-up only: the state file is damaged, foreign, newer or in use, or the
-    │                  key to it does not fit
+    ├── StateUnusable  start-up only: the state file is damaged, foreign or newer, or the key
+    │   │              to it does not fit
+    │   └── InUse          or it is in use
     └── ConfigError    start-up only: a setting is unknown, malformed or not allowed
 
 No status codes and no tgtd numbers here: `web` and `tgtd` translate at their edges.
@@ -136,6 +137,10 @@ class StateFailed(StorLeverError):
 
 class StateUnusable(StorLeverError):
     code = "state-unusable"
+
+
+class InUse(StateUnusable):
+    """By another program, which may be gone in a moment."""
 
 
 class ConfigError(StorLeverError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from storlever.errors import ConfigError, StateUnusable
+from storlever.errors import ConfigError, InUse
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Home:
     @contextlib.contextmanager
     def alone(self, patience: float = 0.0) -> Iterator[None]:
         """One program a folder: SQLite's lock comes too late for two that make the file. Raises
-        StateUnusable when another has it for longer than `patience` (in seconds), or
+        InUse when another has it for longer than `patience` (in seconds), or
         ConfigError."""
         try:
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,9 +61,7 @@ class Home:
                 if patience:
                     log.info("waiting for another StorLever", folder=str(self.folder))
                 if not _locked(descriptor, patience):
-                    raise StateUnusable(
-                        f"the state folder {self.folder} is in use by another StorLever"
-                    )
+                    raise InUse(f"the state folder {self.folder} is in use by another StorLever")
             yield
         finally:
             os.close(descriptor)

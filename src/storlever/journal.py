@@ -6,7 +6,7 @@ that it tells of is.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +18,14 @@ ANCHOR = "audit anchor"
 HEAD = "audit head"
 """The name of the setting that holds the newest link, once there is any."""
 LOOKED_AT = 2000
+MOST_BYTES = 256 << 10
+"""Of a page: there may be many who ask for one and do not take it."""
+Row = tuple[str, str]
+"""An entry's canonical JSON, and its hash."""
 BATCH = 1000
 """Entries that go at once, at most: whoever has something to commit waits for that."""
 
-_INSERT = "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO audit (number, document, hash) VALUES (?, ?, ?)"
 _LAST = "SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1"
 _OLDEST = "SELECT number FROM audit ORDER BY number LIMIT 1"
 _EXPIRED = (
@@ -30,6 +34,7 @@ _EXPIRED = (
 )
 _SINCE = "SELECT number FROM audit WHERE time >= ? ORDER BY time, number LIMIT 1"
 _BEYOND = 2**63 - 1
+_NEWEST = "SELECT document, hash FROM audit ORDER BY number DESC LIMIT ?"
 _HASH = "SELECT hash FROM audit WHERE number = ?"
 _REMOVE = "DELETE FROM audit WHERE number <= ?"
 
@@ -57,7 +62,8 @@ class Journal:
         those are looked at: as many as SQLite's log can have, for there may be a million."""
         if (last := self.last(anchor)) != head:
             return f"entry {head.number} is the last, and entry {last.number} is found"
-        newest = self.page(Search(limit=LOOKED_AT))[::-1]
+        rows = self._connection.execute(_NEWEST, (LOOKED_AT,)).fetchall()
+        newest = records(rows[::-1])
         if not newest:
             return None
         if len(newest) == LOOKED_AT:
@@ -70,12 +76,12 @@ class Journal:
         for entry in entries:
             document = canonical(link.number + 1, entry)
             link = link.next(document)
-            row = (link.number, entry.time, entry.who, entry.target, document, link.hash)
+            row = (link.number, document, link.hash)
             self._connection.execute(_INSERT, row)
         return link
 
-    def forget(self, last: Link, now: datetime) -> Link | None:
-        """Remove what is kept long enough, up to BATCH; the new anchor, if any went."""
+    def due(self, last: Link, now: datetime) -> Link | None:
+        """The last of those, up to BATCH, that were kept long enough; None where none was."""
         oldest = self._connection.execute(_OLDEST).fetchone()
         if oldest is None:
             return None
@@ -84,12 +90,14 @@ class Journal:
         until = min(max(expired, last.number - self._keep.entries), oldest[0] + BATCH - 1)
         if until < oldest[0]:
             return None
-        gone = Link(until, self._connection.execute(_HASH, (until,)).fetchone()[0])
-        self._connection.execute(_REMOVE, (until,))
-        return gone
+        return Link(until, self._connection.execute(_HASH, (until,)).fetchone()[0])
 
-    def page(self, search: Search) -> Sequence[Json]:
-        """Up to `limit` entries, each with its hash.
+    def forget(self, until: Link) -> None:
+        """Remove all up to this one, which becomes the anchor."""
+        self._connection.execute(_REMOVE, (until.number,))
+
+    def page(self, search: Search) -> Sequence[Row]:
+        """Up to `limit` entries, and MOST_BYTES of them.
 
         Numbers and times grow together, but for a clock that is set back: so times are looked up as
         numbers first, and only what lies between those is looked at.
@@ -109,9 +117,24 @@ class Journal:
             f"SELECT document, hash FROM audit WHERE {where} ORDER BY number {order} LIMIT ?",  # noqa: S608  of the texts above
             (*(value for _, value in said), search.limit),
         )
-        return [{**json.loads(document), "hash": found} for document, found in rows]
+        return list(_up_to(MOST_BYTES, rows))
 
     def _first(self, time: str) -> int:
         """The first entry of that time or later; beyond all of them where there is none."""
         row = self._connection.execute(_SINCE, (time,)).fetchone()
         return row[0] if row else _BEYOND
+
+
+def records(rows: Iterable[Row]) -> list[Json]:
+    """Entries, each with its hash."""
+    return [{**json.loads(document), "hash": found} for document, found in rows]
+
+
+def _up_to(most: int, rows: Iterable[Row]) -> Iterator[Row]:
+    """As many as have so many bytes together; the first in any case."""
+    size = 0
+    for row in rows:
+        size += len(row[0])
+        if size > most and size > len(row[0]):
+            return
+        yield row

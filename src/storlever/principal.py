@@ -1,6 +1,6 @@
 """Who asks, and what may be asked of whom."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 
@@ -41,6 +41,8 @@ class Principal:
     name: str
     role: Role
     address: str = ""
+    digest: str = field(default="", repr=False)
+    """Of the token, where it is one: it may be revoked before what it asks for is done."""
 
 
 @dataclass(frozen=True, slots=True)

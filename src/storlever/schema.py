@@ -23,6 +23,8 @@ PRAGMAS = {
     "secure_delete": 1,  # what is removed is written over
 }
 TABLES = ("target", "account", "setting", "token")
+AUDITED = ("time", "who", "target")
+"""What entries are searched by: of their documents, so that it cannot be altered beside them."""
 REVISION = "revision"
 """The name of the setting that counts commits."""
 KEY_MARK = "key"
@@ -96,14 +98,18 @@ def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
 
 def create_audit(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "CREATE TABLE audit (number INTEGER PRIMARY KEY, time TEXT NOT NULL, who TEXT NOT NULL, "
-        "target TEXT NOT NULL, document TEXT NOT NULL, hash TEXT NOT NULL) STRICT"
+        "CREATE TABLE audit (number INTEGER PRIMARY KEY, document TEXT NOT NULL, "
+        "hash TEXT NOT NULL, "
+        + ", ".join(
+            f"{name} TEXT NOT NULL AS (json_extract(document, '$.{name}'))" for name in AUDITED
+        )
+        + ") STRICT"
     )
     connection.execute(
         "CREATE TRIGGER audit_is_only_added_to BEFORE UPDATE ON audit "
         "BEGIN SELECT raise(ABORT, 'the audit is only added to'); END"
     )
-    for column in ("time", "who", "target"):
+    for column in AUDITED:
         connection.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
 
 

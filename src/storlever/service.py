@@ -21,7 +21,7 @@ from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
-from storlever.errors import Unavailable
+from storlever.errors import StateFailed, Unauthenticated, Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
@@ -51,6 +51,8 @@ TOGETHER = 1.0
 
 TOLD_AT_ONCE, TOLD_EACH = 100, 1.0
 """Refusals of one principal that the audit tells of at once, and seconds until one more is."""
+MOST_FORGOTTEN = 20
+"""Batches of old entries that go at once."""
 MOST_TOLD = 10_000
 """Entries of the audit that may wait for a commit."""
 USES_INTERVAL = 60.0
@@ -321,7 +323,8 @@ class Service:
             place,
             unit,
             self._inventories,
-            force=force or going_on,
+            force=force,
+            going_on=going_on,
             given=given,
         )
         reopen: frozenset[Place] = frozenset()
@@ -367,6 +370,7 @@ class Service:
     def remove_token(self, name: str) -> tuple[str, ...]:
         with self._turn():
             self._adopt(self._latest.remove_token(name))
+            self._used.pop(name, None)
         return ()
 
     # -- the audit
@@ -397,22 +401,18 @@ class Service:
         """Make durable what the audit was told and, now and then or at the `last`, when tokens were
         used; and forget some of what the audit kept long enough. Raises StateFailed, or
         Unavailable when other writes take too long."""
-        if not (last or self._told or time.monotonic() > self._due):
-            return
-        with self._turn():
-            if last or time.monotonic() > self._due:
-                self._due = time.monotonic() + USES_INTERVAL
-                used, self._used = self._used, {}
-                self._adopt(self._latest.with_uses(used))
-            self._note_lost()
-            if self._told and not self._group.edit:
-                self._record(Edit())
-        self._store.forget(now())
-
-    def _note_lost(self) -> None:
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self._told.append(audit.entry(OURSELVES, now(), f"{lost} entries were lost"))
+        due = last or time.monotonic() > self._due
+        if due or self._told:
+            with self._turn():
+                if due:
+                    self._due = time.monotonic() + USES_INTERVAL
+                    used, self._used = self._used, {}
+                    self._adopt(self._latest.with_uses(used))
+                if (self._told or self._lost) and not self._group.edit:
+                    self._record(Edit())
+        for _ in range(MOST_FORGOTTEN):
+            if not self._store.forget(now()):
+                break
 
     # -- the write path
 
@@ -446,9 +446,17 @@ class Service:
             return [error for _ in writes]
         return outcomes
 
+    def _require_valid(self, principal: Principal) -> None:
+        """Raises Unauthenticated for a token that was revoked, or expired, since it was shown."""
+        if principal.digest:
+            token = self._latest.tokens.get(principal.name.partition(":")[2])
+            if token is None or token.digest != principal.digest or token.expired(now()):
+                raise Unauthenticated("the token is not valid any more", code="token-unknown")
+
     def _outcome(self, write: Write) -> Any:
         before, self._edit = self._group, Edit()
         try:
+            self._require_valid(write.act.principal)
             answer = write.call()
         except Exception as error:
             if self._group is not before:  # it is in force, and its caller hears of a failure
@@ -552,10 +560,18 @@ class Service:
 
     def _record(self, edit: Edit) -> None:
         """Commit the edit with all that the audit has to tell."""
-        told = list(self._told)
-        self._store.commit(edit, (*told, *self._entries))
-        for _ in told:
-            self._told.popleft()
+        told, lost = list(self._told), self._lost
+        note = [audit.entry(OURSELVES, now(), f"{lost} entries were lost")] if lost else []
+        try:
+            self._store.commit(edit, (*told, *note, *self._entries))
+        except StateFailed as error:
+            if error.code != "state-full" or not (told and edit):
+                raise
+            self._store.commit(edit, self._entries)  # what was told can wait; a change need not
+        else:
+            self._lost -= lost
+            for _ in told:
+                self._told.popleft()
         for entry in self._entries:
             _log(entry)
         self._entries.clear()

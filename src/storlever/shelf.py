@@ -67,10 +67,13 @@ class Shelf:
         inventories: Sequence[Inventory],
         *,
         force: bool,
+        going_on: bool = False,
         given: bool = True,
     ) -> BackingStore:
-        """What stands behind the unit's path. Raises Invalid, or Conflict where it is in use, in
-        any of the inventories, or where a path that was not `given` now has nothing to serve."""
+        """What stands behind the unit's path. `going_on`: the unit is served now, and need not be
+        forced again if what it stands on is still the same. Raises Invalid, or Conflict where
+        it is in use, in any of the inventories, or where a path that was not `given` now has
+        nothing to serve."""
         try:
             store = self._host.inspect(unit.backing_path)
         except Unusable as error:
@@ -82,7 +85,8 @@ class Shelf:
         if fault := _misfit(unit, store):
             raise Invalid(fault)
         self._require_unclaimed(place, unit, store, inventories)
-        if store.holder and not force:
+        known = going_on and self._claims.hold(place, store.identity)
+        if store.holder and not (force or known):
             raise Conflict(
                 f"{unit.backing_path} is in use by {store.holder}", code="backing-store-held"
             )

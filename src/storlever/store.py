@@ -22,7 +22,7 @@ from storlever import failpoint, schema
 from storlever.audit import Entry, Json, Link, Search
 from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
-from storlever.journal import ANCHOR, HEAD, Journal, Keep
+from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
 from storlever.model import (
     Access,
     Account,
@@ -173,23 +173,27 @@ class SqliteStore:
         """Remove entries of the audit that were kept long enough; whether there may be more.
         Raises StateFailed."""
         try:
-            with self._lock, self._transaction():
-                anchor = self._journal.forget(self._link, now)
-                if anchor is not None:
+            with self._lock:
+                anchor = self._journal.due(self._link, now)
+                if anchor is None:
+                    return False
+                with self._transaction():
+                    self._journal.forget(anchor)
                     self._write("setting", ANCHOR, anchor)
+                self._anchor = anchor
         except sqlite3.Error as error:
             raise _failure(error) from error
-        self._anchor = anchor or self._anchor
-        return anchor is not None
+        return True
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries. Raises
         StateFailed."""
         try:
             with self._lock:
-                return self._anchor, self._journal.page(search)
+                anchor, rows = self._anchor, self._journal.page(search)
         except sqlite3.Error as error:
             raise StateFailed(f"cannot read the audit: {error}", code="state-unreadable") from error
+        return anchor, records(rows)
 
     def _take_back(self, error: Exception) -> None:
         """Make sure that what `error` kept from being committed is not in the file.
@@ -396,7 +400,7 @@ class MemoryStore:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         schema.create_audit(connection)
         self._journal = Journal(connection, Keep())
-        self._link = Link()
+        self._link = self._anchor = Link()
 
     def load(self) -> Inventory:
         return self._inventory
@@ -406,10 +410,14 @@ class MemoryStore:
         self._link = self._journal.append(self._link, entries)
 
     def forget(self, now: datetime) -> bool:
-        return self._journal.forget(self._link, now) is not None
+        anchor = self._journal.due(self._link, now)
+        if anchor is not None:
+            self._journal.forget(anchor)
+            self._anchor = anchor
+        return anchor is not None
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
-        return Link(), self._journal.page(search)
+        return self._anchor, records(self._journal.page(search))
 
 
 def _failure(error: sqlite3.Error) -> StateFailed:

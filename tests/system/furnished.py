@@ -34,8 +34,8 @@ def service(root: Path, **settings: str) -> Iterator[StorLever]:
         made.close()
 
 
-def refusal(storlever: StorLever) -> str:
-    """Start the program, which must end by itself with status 2; what it says."""
+def refusal(storlever: StorLever, status: int = 2) -> str:
+    """Start the program, which must end by itself with this status; what it says."""
     done = subprocess.run(
         [STORLEVER, "serve"],
         env=storlever.environment,
@@ -44,7 +44,7 @@ def refusal(storlever: StorLever) -> str:
         timeout=20,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.strip().splitlines()[-1]
 

@@ -76,9 +76,11 @@ class FlakyTgtd:
 
 class FlakyStore(MemoryStore):
     full = False
+    room: int | None = None
+    """For how many entries of the audit there is room at once."""
 
     def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        if self.full:
+        if self.full or (self.room is not None and len(entries) > self.room):
             raise StateFailed("no space", code="state-full")
         super().commit(edit, entries)
 

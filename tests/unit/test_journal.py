@@ -139,6 +139,26 @@ def test_no_change_waits_for_many_to_go(path: Path, monkeypatch: pytest.MonkeyPa
         assert numbers(store) == [10]
 
 
+def test_a_page_has_a_bound_in_bytes_and_one_entry_at_least(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(audit.canonical(1, entry(1)))
+    with opened(path) as store:
+        store.commit(Edit(), [entry(number) for number in range(1, 6)])
+        for most, found in ((3 * size, 3), (size // 2, 1)):
+            monkeypatch.setattr(journal, "MOST_BYTES", most)
+            assert len(store.audit(Search())[1]) == found
+
+
+def test_what_searches_go_by_cannot_be_altered_beside_the_entry(path: Path) -> None:
+    with opened(path) as store:
+        store.commit(Edit(), [entry(1)])
+    with pytest.raises(Exception, match="generated column"):
+        execute(
+            path, "DROP TRIGGER audit_is_only_added_to", "UPDATE audit SET who = 'somebody else'"
+        )
+
+
 def test_what_cannot_be_forgotten_stays(path: Path) -> None:
     with opened(path, Keep(entries=1)) as store:
         store.commit(Edit(), [entry(1), entry(2)])

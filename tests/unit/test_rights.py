@@ -16,17 +16,19 @@ from structlog.testing import capture_logs
 from storlever import audit, throttle
 from storlever.audit import MASK, START, Link, Search
 from storlever.clock import now
-from storlever.errors import StateFailed
+from storlever.errors import StateFailed, Unauthenticated
 from storlever.inventory import Direction
 from storlever.model import Account, Pending
-from storlever.principal import Role
-from storlever.service import TOLD_AT_ONCE
+from storlever.names import NAME_BYTES
+from storlever.principal import Principal, Role
+from storlever.service import TOLD_AT_ONCE, Write
 from storlever.throttle import Throttle
 from storlever.token import Token
 from storlever.web.app import TABLES, create_app
 from storlever.web.authentication import BURST, INTERVAL
 from storlever.web.edge import Edge
-from storlever.web.gate import MOST_OF_A_PATH
+from storlever.web.gate import MOST_OF_A_METHOD, MOST_OF_A_PATH
+from storlever.web.peer import UnixPeer
 from storlever.web.san import PREFIX
 from storlever.web.table import Guarded, require_rights
 from storlever.web.threads import Threaded
@@ -180,7 +182,18 @@ def test_a_token_is_good_as_a_password_of_http_basic(core: Core, client: TestCli
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer ", "Basic", "Basic ~", "Basic /w==", "Digest x", "x", "Bearer \xe4"],
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic",
+        "Basic ~",
+        "Basic /w==",
+        "Digest x",
+        "x",
+        "Bearer \xe4",
+        "Basic \xff",
+    ],
 )
 def test_what_is_no_token_is_refused_even_where_none_is_needed(core: Core, header: str) -> None:
     client = client_of(core, Edge())
@@ -210,6 +223,27 @@ def test_a_token_ends_at_once_when_it_is_revoked(core: Core, client: TestClient)
     assert client.get(f"{PREFIX}/conf", headers=reader).status_code == 200
     assert client.delete(f"{TOKENS}/a-reader", headers=admin).status_code == 200
     assert client.get(f"{PREFIX}/conf", headers=reader).status_code == 401
+
+
+def test_what_a_token_asked_for_is_not_done_once_it_is_revoked(core: Core) -> None:
+    """Its body may take ten seconds, and other writes as long."""
+    made, _ = core.service.add_token("gone", Role.ADMIN, None)
+    act = replace(ACT, principal=Principal("token:gone", Role.ADMIN, "", made.digest))
+    core.service.remove_token("gone")
+    backdoor = Write(act, lambda: core.service.add_token("backdoor", Role.ADMIN, None))
+    assert isinstance(core.service.apart(backdoor), Unauthenticated)
+    core.service.add_token("gone", Role.ADMIN, None)
+    assert isinstance(core.service.apart(backdoor), Unauthenticated), "another of that name"
+    assert set(core.service.inventory.tokens) == {"gone"}
+
+
+def test_a_token_of_a_name_that_was_there_before_was_never_used(
+    core: Core, client: TestClient
+) -> None:
+    client.get(f"{PREFIX}/conf", headers=token(core, Role.READER))
+    core.service.remove_token("a-reader")
+    token(core, Role.READER)
+    assert core.service.token("a-reader").last_used is None
 
 
 def test_a_token_is_told_once_and_known_by_its_digest_alone(core: Core, client: TestClient) -> None:
@@ -243,11 +277,41 @@ def test_a_token_that_breaks_a_rule_is_not_made(
     assert [each["field"] for each in answer.json()["errors"]] == [field]
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded", "Forwarded", "Via", "X-Real-IP"),
+        *("X-Client-IP", "Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+    ],
+)
 def test_what_a_proxy_passes_on_does_not_come_from_this_machine(core: Core, header: str) -> None:
     client = client_of(core, Edge())
     assert client.get(f"{PREFIX}/conf").status_code == 200
     assert client.get(f"{PREFIX}/conf", headers={header: "x"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("hop", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("1.1.1.1, 192.0.2.1:4711", "192.0.2.1"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_behind_a_proxy_an_address_is_what_that_saw(core: Core, hop: str, address: str) -> None:
+    client = client_of(core, Edge(open_loopback=False, proxied=True))
+    client.get(f"{PREFIX}/conf", headers={"X-Forwarded-For": hop})
+    assert entries(core)[-1]["address"] == address
+
+
+def test_over_a_unix_socket_or_tls_nobody_says_by_a_header_where_they_are(core: Core) -> None:
+    edge = Edge(open_loopback=False, proxied=True)
+    for state, scheme in (({"peer": UnixPeer(4242, frozenset())}, "http"), ({}, "https")):
+        app = _with(create_app(Threaded(core.service), edge), state)
+        asked = TestClient(app, f"{scheme}://localhost")
+        asked.delete(TARGET, headers={"X-Forwarded-For": "8.8.8.8"})
+        assert entries(core)[-1]["address"] != "8.8.8.8"
 
 
 def test_when_a_token_was_used_is_known_and_made_durable(core: Core, client: TestClient) -> None:
@@ -390,20 +454,20 @@ def test_what_nobody_tries_cannot_fill_the_audit(core: Core, client: TestClient)
 
 def test_a_write_of_somebody_without_a_role_is_told(core: Core) -> None:
     edge = Edge(open_loopback=False)
-    asked = TestClient(_shown(create_app(Threaded(core.service), edge), "stranger"), LOCAL)
+    app = create_app(Threaded(core.service), edge)
+    asked = TestClient(_with(app, {"client_certificate": "stranger"}), LOCAL)
     assert asked.delete(TARGET).status_code == 403
     (told,) = entries(core)
     assert (told["who"], told["outcome"]) == ("certificate:stranger", "forbidden")
 
 
-def _shown(app: ASGIApp, certificate: str) -> ASGIApp:
-    """As the protocol hands on a connection whose client has shown this certificate."""
+def _with(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
+    """As the protocol hands on a connection of which it knows this."""
 
-    async def shown(scope: Scope, receive: Receive, send: Send) -> None:
-        state = {**scope.get("state", {}), "client_certificate": certificate}
-        await app({**scope, "state": state}, receive, send)
+    async def handed_on(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": {**scope.get("state", {}), **state}}, receive, send)
 
-    return shown
+    return handed_on
 
 
 def test_who_is_known_cannot_fill_it_either(core: Core, client: TestClient) -> None:
@@ -421,6 +485,10 @@ def test_a_path_is_told_up_to_a_length(core: Core) -> None:
     client_of(core, Edge()).delete("/" + "x" * 10_000)
     (told,) = entries(core)
     assert len(told["path"]) == MOST_OF_A_PATH
+    client_of(core, Edge()).delete(f"{PREFIX}/target_list/" + "x" * 10_000)
+    assert len(entries(core)[-1]["target"]) == NAME_BYTES
+    client_of(core, Edge()).request("A" * 10_000, "/x", headers=bearer("bad"))
+    assert len(entries(core)[-1]["operation"]) == MOST_OF_A_METHOD
 
 
 def test_a_write_that_changes_nothing_has_its_line_in_the_log(core: Core) -> None:
@@ -486,6 +554,15 @@ def test_entries_that_find_no_room_wait_and_are_told_in_order(core: Core) -> Non
             core.service.keep()
     core.store.full = False
     assert [each["request_id"] for each in entries(core)] == ["0", "1", "2"]
+
+
+def test_a_change_need_not_wait_for_room_that_what_was_told_would_take(core: Core) -> None:
+    """Or who fills the disk with refusals could not be stopped."""
+    core.service.tell(ACT, "forbidden")
+    core.store.room = 1
+    assert core.together([lambda: core.service.add_target("iqn.2026-01.test:new")]) == [()]
+    core.store.room = None
+    assert [each["outcome"] for each in entries(core)] == ["done", "forbidden"]
 
 
 def test_how_many_entries_were_lost_is_told(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The use cases on the in-memory twins: what needs more than one layer, and no real tgtd."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,35 @@ def test_a_store_is_free_again_when_a_lun_that_is_offline_moves_away(core: Core)
     core.service.edit_unit(T, 1, {"online": True})
     with pytest.raises(Conflict, match="is LUN 1 of target"):
         core.service.add_unit(U, 2, {"backing_path": str(core.folder / "2.img")})
+
+
+def test_what_was_forced_is_forced_for_what_was_there_alone(core: Core) -> None:
+    """Who turns a link to a disk that the machine uses needs to be an admin as well."""
+    held = Held(Territory(core.folder / "private"))
+    core.service._shelf._host = held
+    link = core.folder / "link"
+    link.symlink_to(core.folder / "1.img")
+    core.service.add_unit(T, 7, {"backing_path": str(link)})
+    held.identities.add(str(held.identity(str(core.folder / "2.img"))))
+    core.service.edit_unit(T, 7, {"backing_path": str(link)})
+    link.unlink()
+    link.symlink_to(core.folder / "2.img")
+    with pytest.raises(Conflict, match="in use by"):
+        core.service.edit_unit(T, 7, {"backing_path": str(link)})
+    core.service.edit_unit(T, 7, {"backing_path": str(link)}, force=True)
+    core.service.edit_unit(T, 7, {"backing_path": str(link), "write_cache": False})
+
+
+class Held(Machine):
+    """Some of its stores are used by the machine itself."""
+
+    def __init__(self, territory: Territory) -> None:
+        super().__init__(territory)
+        self.identities: set[str] = set()
+
+    def inspect(self, path: str) -> BackingStore:
+        found = super().inspect(path)
+        return replace(found, holder="a test" if found.identity in self.identities else None)
 
 
 def test_our_own_state_is_not_handed_out(core: Core) -> None:

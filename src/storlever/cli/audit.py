@@ -48,26 +48,30 @@ def _limit(text: str) -> int:
 
 def _link(text: str) -> Link:
     number, _, found = text.partition(":")
-    if not number.isdigit() or int(number) < 1 or len(found) != len(START):
+    sound = number.isascii() and number.isdigit() and 0 < int(number[:20]) < 2**63
+    if not sound or len(found) != len(START):
         raise ArgumentTypeError("must be NUMBER:HASH, as verify prints them")
     return Link(int(number), found)
 
 
 def run(arguments: Namespace) -> int:
     """1 when something was altered."""
-    with desk.opened(arguments) as found:
-        if arguments.action == "verify":
+    if arguments.action == "verify":
+        with desk.opened(arguments) as found:
             return _verify(found, arguments.link)
-        return _show(found, arguments)
+    return _show(arguments)
 
 
-def _show(found: Desk, arguments: Namespace) -> int:
+def _show(arguments: Namespace) -> int:
+    """The folder is let go of before anything is printed, which may wait for whoever reads it."""
     query = {
         name: getattr(arguments, name)
         for name in ("since", "until", "who", "target", "limit")
         if getattr(arguments, name) is not None
     }
-    for entry in reversed(found.audit(query)["entries"]):
+    with desk.opened(arguments) as found:
+        entries = found.audit(query)["entries"]
+    for entry in reversed(entries):
         print(json.dumps(entry) if arguments.output == "json" else _line(entry))
     return 0
 

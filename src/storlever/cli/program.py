@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from storlever import __version__
-from storlever.errors import ConfigError, StateUnusable, StorLeverError
+from storlever.errors import ConfigError, InUse, StateUnusable, StorLeverError
 
+TRY_AGAIN = 75
+"""EX_TEMPFAIL (sysexits.h): a service manager may start it again."""
 COMMANDS = {
     "serve": "run the service",
     "token": "make, list and revoke tokens",
@@ -19,12 +21,16 @@ its arguments, `run` does it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 when it is done, 1 when it was refused, 2 when it could not begin."""
+    """The exit status: 0 when it is done, 1 when it was refused, 2 when it could not begin,
+    TRY_AGAIN when another has the state folder."""
     said = sys.argv[1:] if arguments is None else arguments
     parser = _parser(next((word for word in said if not word.startswith("-")), ""))
     given = parser.parse_args(said)
     try:
         status: int = given.run(given)
+    except InUse as error:
+        print(f"storlever: {error}", file=sys.stderr)
+        return TRY_AGAIN
     except (ConfigError, StateUnusable) as error:
         print(f"storlever: {error}", file=sys.stderr)
         return 2

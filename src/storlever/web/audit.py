@@ -13,7 +13,6 @@ from pydantic import (
 
 from storlever.audit import MOST, Search, moment
 from storlever.principal import Role
-from storlever.service import Service
 from storlever.web.asked import Core
 from storlever.web.table import API, Table
 
@@ -54,5 +53,5 @@ class AuditPage(BaseModel):
 
 @table.get("/audit", Role.READER)
 async def get_audit(core: Core, query: Annotated[AuditQuery, Query()]) -> AuditPage:
-    anchor, entries = await core.read(Service.audit, Search(**query.model_dump()))
+    anchor, entries = await core.core.audit(Search(**query.model_dump()))
     return AuditPage(anchor=Anchor(number=anchor.number, hash=anchor.hash), entries=list(entries))

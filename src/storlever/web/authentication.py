@@ -8,7 +8,7 @@ takes 2^255 attempts.
 """
 
 import base64
-import binascii
+import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
@@ -29,13 +29,9 @@ from storlever.web.peer import UnixPeer
 BURST = 10
 INTERVAL = 6.0
 """Seconds in which one more failure is forgiven."""
-FORWARDING = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
+FORWARDING = re.compile(
+    "(x-)?forwarded.*|via|x-(real|client|cluster-client|original-forwarded)-?.*"
+    "|(client|true-client|cf-connecting)-ip"
 )
 """Headers of proxies: who sends one is on this machine, and who asks is perhaps not."""
 
@@ -64,7 +60,7 @@ class Authentication:
             detail = f"token {token.name} has expired"
             raise self.failure(address, "token-expired", detail, secret or "", token.name)
         self._service.note_use(token.name)
-        return Principal(f"token:{token.name}", token.role, address)
+        return Principal(f"token:{token.name}", token.role, address, token.digest)
 
     def failure(
         self, address: str, code: str, detail: str, secret: str = "", who: str = ""
@@ -104,8 +100,10 @@ class Authentication:
 
     def address(self, scope: Scope, headers: Headers) -> str:
         """Where a request comes from; "" for a Unix socket."""
-        if self._edge.proxied and (hops := headers.getlist("x-forwarded-for")):
-            return hops[-1].rpartition(",")[2].strip()[:45]
+        hops = headers.getlist("x-forwarded-for")
+        by_proxy = scope["scheme"] == "http" and "peer" not in scope["state"]
+        if self._edge.proxied and by_proxy and hops:
+            return _without_port(hops[-1].rpartition(",")[2].strip()[:64])
         host, _ = scope.get("client") or ("", 0)
         return str(host)
 
@@ -117,7 +115,7 @@ def _on_this_machine(scope: Scope, headers: Headers) -> bool:
     return (
         scope["scheme"] == "http"
         and is_local(server)
-        and not any(name in headers for name in FORWARDING)
+        and not any(FORWARDING.fullmatch(name) for name in headers)
     )
 
 
@@ -130,11 +128,17 @@ def _secret(header: str) -> str | None:
         case "basic":
             try:
                 decoded = base64.b64decode(text.strip(), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 return None
             return decoded.partition(":")[2] or None
         case _:
             return None
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies add one: 192.0.2.1:1234, [2001:db8::1]:1234."""
+    match = re.fullmatch(r"\[(.+)\](:\d+)?|([0-9.]+):\d+", hop)
+    return (match[1] or match[3]) if match else hop
 
 
 def _network(address: str) -> str:

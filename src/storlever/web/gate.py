@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storlever.errors import Throttled, Unauthenticated
+from storlever.names import NAME_BYTES
 from storlever.principal import NOBODY, Act, Principal, Role
 from storlever.service import Service
 from storlever.web.authentication import Authentication
@@ -26,8 +27,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_HEADER = 16 * 1024
 """Bytes of a request's header, however they arrive."""
 CLOSING = {"Connection": "close"}
-MOST_OF_A_PATH = 1024
-"""Characters of it that the audit keeps."""
+MOST_OF_A_PATH = 512
+MOST_OF_A_METHOD = 16
+"""Characters of them that the audit and the log are told."""
 
 
 def marks(request_id: str) -> dict[str, str]:
@@ -56,7 +58,7 @@ class Gate:
         started = time.monotonic()
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
+        status = 0  # nothing was answered: it was cut off, and what became of it is not known
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -74,9 +76,9 @@ class Gate:
             log.info(
                 "request",
                 who=scope["state"]["principal"].name if "principal" in scope["state"] else None,
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
+                method=scope["method"][:MOST_OF_A_METHOD],
+                path=scope["path"][:MOST_OF_A_PATH],
+                status=status or None,
                 milliseconds=round((time.monotonic() - started) * 1000, 1),
                 request_id=request_id,
             )
@@ -161,9 +163,9 @@ def act_of(scope: Scope) -> Act:
     return Act(
         state["principal"],
         state["request_id"],
-        route.name if route else scope["method"],
+        route.name if route else scope["method"][:MOST_OF_A_METHOD],
         scope["path"][:MOST_OF_A_PATH],
-        scope.get("path_params", {}).get("iqn", ""),
+        scope.get("path_params", {}).get("iqn", "")[:NAME_BYTES],
     )
 
 

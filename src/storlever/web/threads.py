@@ -6,13 +6,14 @@ asyncio's own way into a thread takes half the time of the frameworks'.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from storlever.audit import Json, Link, Search
 from storlever.errors import Unavailable
 from storlever.principal import Act
 from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
@@ -41,6 +42,7 @@ class Threaded:
         self.service = service
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
+        self._auditor = ThreadPoolExecutor(1, "auditor")
         self._writer.submit(int)  # now, while a thread can be had
         self._slow = 0
         """Targets that are waited for in threads."""
@@ -52,6 +54,11 @@ class Threaded:
     ) -> Answer:
         call = partial(method, self.service, *args, **options)
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        """One at a time: what looks through it keeps commits waiting."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._auditor, self.service.audit, search)
 
     async def target(self, name: str) -> TargetStatus:
         """In the loop itself, as long as tgtd answers at once: the way into a thread and back takes
@@ -124,6 +131,7 @@ class Threaded:
         """Wait for what has begun; what waits is never done."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._auditor.shutdown()
 
     def _give_up(self, mine: _Waiting) -> None:
         if mine in self._waiting and not mine.answer.done():
