@@ -7,10 +7,10 @@ it, and an entry that was altered or taken out is noticed.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from storlever.inventory import Edit, Inventory
@@ -151,11 +151,20 @@ def difference(edit: Edit, old: Inventory) -> tuple[Json, Json]:
     return before, after
 
 
+@cache
+def names_of(kind: Hashable) -> tuple[str, ...]:
+    """The fields of a dataclass: to ask for them takes longer than to read them."""
+    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+
+
 def _parted(was: Any, became: Any) -> tuple[Any, Any]:
-    """What differs of two documents."""
+    """What differs of two documents. Most of a target is the very same."""
     if was is None or became is None or not isinstance(was, dict):
         return was, became
-    keys = [key for key in {**was, **became} if was.get(key) != became.get(key)]
+    common = {key for key, value in was.items() if value is became.get(key)}
+    keys = [
+        key for key in {**was, **became} if key not in common and was.get(key) != became.get(key)
+    ]
     return {key: was.get(key) for key in keys}, {key: became.get(key) for key in keys}
 
 
@@ -168,7 +177,7 @@ def _target(target: Target | None) -> Json | None:
         "initiator_addresses": target.access.addresses,
         "incoming": target.incoming,
         "outgoing": target.outgoing,
-        **{f"lun {unit.lun}": _plain(unit) for unit in target.units},
+        **{f"lun {unit.lun}": unit for unit in target.units},
     }
 
 
@@ -183,9 +192,8 @@ def _token(token: Token | None) -> Json | None:
 
 
 def _plain(value: Any) -> Json:
-    """Its fields, and words as words: logs print what they get."""
-    found = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {key: str(each) if isinstance(each, StrEnum) else each for key, each in found.items()}
+    """Its fields; what json asks of a value that is none of its own."""
+    return {name: getattr(value, name) for name in names_of(value.__class__)}
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
 from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
@@ -39,8 +37,6 @@ from storlever.reconciler import Reconciler
 from storlever.shelf import Host, Shelf
 from storlever.throttle import Throttle
 from storlever.token import Token
-
-log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -383,15 +379,12 @@ class Service:
         """Have the audit tell of a request that changed nothing, at the next commit: of each
         principal a few a second, or somebody could have it filled with what is nothing. The event
         loop calls this, and does not wait."""
-        entry = audit.entry(act, now(), outcome)
         if self._telling.fail(act.principal.name):
-            _log(entry)
             self._lost += 1
         else:
-            self._tell(entry)
+            self._tell(audit.entry(act, now(), outcome))
 
     def _tell(self, entry: Entry) -> None:
-        _log(entry)
         if len(self._told) < MOST_TOLD:
             self._told.append(entry)
         else:
@@ -572,8 +565,6 @@ class Service:
             self._lost -= lost
             for _ in told:
                 self._told.popleft()
-        for entry in self._entries:
-            _log(entry)
         self._entries.clear()
 
     def _abandon(self) -> None:
@@ -598,10 +589,6 @@ class Service:
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
-
-
-def _log(entry: Entry) -> None:
-    log.info("audit", **{name: value for name, value in entry.as_json().items() if value})
 
 
 def no_turn() -> Unavailable:

@@ -13,13 +13,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search
+from storlever.audit import Entry, Json, Link, Search, names_of
 from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
@@ -49,7 +49,7 @@ def _fields(value: Any) -> Any:
     """What json asks of a value that is none of its own; asdict would copy it all."""
     if isinstance(value, datetime):
         return value.isoformat()
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: getattr(value, name) for name in names_of(value.__class__)}
 
 
 _DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_fields)

@@ -102,7 +102,7 @@ class RawStore:
 
     @staticmethod
     def again(statement: str) -> str:
-        return re.sub(r"^(INSERT INTO audit VALUES \()[0-9]+", r"\1NULL", statement)
+        return re.sub(r"^(INSERT INTO audit .*? VALUES \()[0-9]+", r"\1NULL", statement)
 
 
 def exchange(path: str, frames: Sequence[bytes]) -> None:

@@ -491,10 +491,24 @@ def test_a_path_is_told_up_to_a_length(core: Core) -> None:
     assert len(entries(core)[-1]["operation"]) == MOST_OF_A_METHOD
 
 
-def test_a_write_that_changes_nothing_has_its_line_in_the_log(core: Core) -> None:
+def test_every_write_has_a_line_in_the_log_that_says_who_what_and_what_came_of_it(
+    core: Core, client: TestClient
+) -> None:
+    admin = token(core, Role.ADMIN)
     with capture_logs() as log:
-        assert client_of(core, Edge()).put(TARGET, json={}).status_code == 200
-    assert [line["operation"] for line in log if line["event"] == "audit"] == ["put_target"]
+        client.put(TARGET, json={}, headers=admin)
+        client.put(TARGET, json={}, headers=bearer("bad"))
+        client.put(TARGET, content=b"{", headers={**admin, "Content-Type": "application/json"})
+    told = [(line["who"], line["method"], line["path"], line["code"]) for line in log]
+    assert told == [
+        ("token:a-admin", "PUT", TARGET, None),
+        ("nobody", "PUT", TARGET, "token-unknown"),
+        ("token:a-admin", "PUT", TARGET, "malformed"),
+    ]
+    assert {line["address"] for line in log} == {"testclient"}
+    assert [line["request_id"] for line in log if line["code"] is None] == [
+        each["request_id"] for each in entries(core) if each["outcome"] == "done"
+    ]
 
 
 def test_what_is_made_behind_a_proxy_is_found_by_https(core: Core) -> None:

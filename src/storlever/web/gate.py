@@ -27,6 +27,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_HEADER = 16 * 1024
 """Bytes of a request's header, however they arrive."""
 CLOSING = {"Connection": "close"}
+UNKNOWN = Principal(NOBODY, Role.NOBODY)
 MOST_OF_A_PATH = 512
 MOST_OF_A_METHOD = 16
 """Characters of them that the audit and the log are told."""
@@ -73,12 +74,15 @@ class Gate:
             await (self._refusal(scope) or self._app)(scope, receive, answer)
         finally:
             self._tell(scope, status)
+            principal = scope["state"].get("principal", UNKNOWN)
             log.info(
                 "request",
-                who=scope["state"]["principal"].name if "principal" in scope["state"] else None,
+                who=principal.name,
+                address=principal.address,
                 method=scope["method"][:MOST_OF_A_METHOD],
                 path=scope["path"][:MOST_OF_A_PATH],
                 status=status or None,
+                code=scope["state"].get("code"),
                 milliseconds=round((time.monotonic() - started) * 1000, 1),
                 request_id=request_id,
             )
