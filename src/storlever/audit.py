@@ -46,9 +46,6 @@ class Entry:
     before: Json
     after: Json
 
-    def as_json(self) -> Json:
-        return _plain(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -117,7 +114,7 @@ def entry(
 
 
 def canonical(number: int, entry: Entry) -> str:
-    return _CANONICAL.encode({"number": number, **entry.as_json()})
+    return _CANONICAL.encode({"number": number, **plain(entry)})
 
 
 def broken(records: Iterable[Json], link: Link) -> str | None:
@@ -147,12 +144,12 @@ def difference(edit: Edit, old: Inventory) -> tuple[Json, Json]:
             before.setdefault(kind, {})[name] = was
             after.setdefault(kind, {})[name] = became
     if edit.discovery is not None:
-        before["discovery"], after["discovery"] = map(_plain, (old.discovery, edit.discovery))
+        before["discovery"], after["discovery"] = map(plain, (old.discovery, edit.discovery))
     return before, after
 
 
 @cache
-def names_of(kind: Hashable) -> tuple[str, ...]:
+def _names_of(kind: Hashable) -> tuple[str, ...]:
     """The fields of a dataclass: to ask for them takes longer than to read them."""
     return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
 
@@ -191,9 +188,10 @@ def _token(token: Token | None) -> Json | None:
     return {"role": str(token.role), "expires": token.expires and stamp(token.expires)}
 
 
-def _plain(value: Any) -> Json:
-    """Its fields; what json asks of a value that is none of its own."""
-    return {name: getattr(value, name) for name in names_of(value.__class__)}
+def plain(value: Any) -> Json:
+    """The fields of a dataclass, as json asks for them; dataclasses.asdict would copy all in
+    them."""
+    return {name: getattr(value, name) for name in _names_of(value.__class__)}
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=plain)

@@ -52,10 +52,10 @@ def _origin(text: str) -> str:
     return text
 
 
-def _count(most: int) -> Callable[[str], int]:
+def _number(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-            raise ValueError(f"must be a number from 1 to {most}")
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"must be a number from {least} to {most}")
         return int(text)
 
     return parse
@@ -89,12 +89,6 @@ def _root(text: str) -> Path:
     if not text.startswith("/"):
         raise ValueError("must be an absolute path")
     return Path(text)
-
-
-def _control_port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 32767:
-        raise ValueError("must be a number from 0 to 32767")
-    return int(text)
 
 
 def _word(*words: str) -> Callable[[str], str]:
@@ -144,9 +138,11 @@ class Settings:
         "auto|own|attach",
         "own: run a tgtd; attach: use one that runs; auto: attach if one runs, else own",
     )
-    tgt_control_port: int = _setting(_control_port, "0", "N", "control port of tgtd, 0 to 32767")
+    tgt_control_port: int = _setting(
+        _number(0, 32767), "0", "N", "control port of tgtd, 0 to 32767"
+    )
     tgt_io_threads: int = _setting(
-        _count(128), "16", "N", "I/O threads that an owned tgtd starts for each LUN"
+        _number(1, 128), "16", "N", "I/O threads that an owned tgtd starts for each LUN"
     )
     portal: tuple[Endpoint, ...] = _setting(
         _portal, ("127.0.0.1:3260",), "HOST:PORT", "where an owned tgtd serves iSCSI"
@@ -184,9 +180,9 @@ class Settings:
     client_role: tuple[tuple[str, Role], ...] = _setting(
         _role_of, (), "NAME=ROLE", "the role of a client certificate's common name"
     )
-    audit_days: int = _setting(_count(36500), "365", "N", "days that the audit is kept")
+    audit_days: int = _setting(_number(1, 36500), "365", "N", "days that the audit is kept")
     audit_entries: int = _setting(
-        _count(100_000_000), "200000", "N", "entries of the audit that are kept at most"
+        _number(1, 100_000_000), "200000", "N", "entries of the audit that are kept at most"
     )
     log_format: str = _setting(_word("text", "json"), "text", "text|json", "format of the log")
 
@@ -194,6 +190,11 @@ class Settings:
     def open_loopback(self) -> bool:
         """Whether who connects on this machine is taken for its administrator."""
         return self.auth_loopback == "open" and not self.behind_tls_proxy
+
+    @property
+    def secure(self) -> tuple[Endpoint, ...]:
+        """Where TLS is spoken."""
+        return tuple(each for each in self.listen if isinstance(each, Endpoint) and each.secure)
 
     @property
     def exposed(self) -> tuple[Endpoint, ...]:
@@ -247,7 +248,7 @@ def load(flags: Namespace, environment: Mapping[str, str]) -> Settings:
 def _check_tls(settings: Settings) -> None:
     if settings.client_role and settings.tls_client_ca is None:
         raise ConfigError("client_role: means nothing without tls_client_ca")
-    secure = [each for each in settings.listen if isinstance(each, Endpoint) and each.secure]
+    secure = settings.secure
     for name in ("tls_certificate", "tls_key"):
         if secure and getattr(settings, name) is None:
             raise ConfigError(f"{name}: is needed to listen on {secure[0].url}")

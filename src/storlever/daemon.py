@@ -14,31 +14,27 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 
-from storlever import failpoint, keyfile, logs
+from storlever import failpoint, logs
 from storlever.backing import Machine
 from storlever.clock import now
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
 from storlever.errors import ConfigError, Unavailable
 from storlever.home import Home
-from storlever.journal import Keep
 from storlever.keeper import Keeper
-from storlever.keyfile import KeyFile
 from storlever.listener import listening
 from storlever.loop import Loop
-from storlever.notes import FileNotes
 from storlever.notify import Manager
 from storlever.principal import Role
 from storlever.reconciler import Reconciler
 from storlever.service import Service
-from storlever.store import SqliteStore
+from storlever.state import opened
 from storlever.territory import Territory
 from storlever.tgtd.backend import Daemon, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd, NotOurs, OwnedTgtd, socket_path
@@ -85,23 +81,15 @@ def serve(settings: Settings) -> None:
     # By default SIGTERM would end us on the spot, and uvicorn raises it again once it has stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        stack.enter_context(home.alone(LOCK_PATIENCE))
-        notes = FileNotes(home.runtime)
-        stack.callback(notes.close)
-        keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
-        keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
-        store = SqliteStore(home.state_file, keys, notes, keep=keep)
-        stack.callback(store.close)
+        state = stack.enter_context(opened(settings, home, LOCK_PATIENCE))
         plain, secure = stack.enter_context(_listening(settings, home))
         transport = SocketTransport(_control_socket(settings))
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
-        own = filter(None, (settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
-        territory = Territory(settings.state_dir, keys.path, *own, roots=settings.backing_root)
-        machine = Machine(territory)
-        reconciler = Reconciler(TgtdBackend(transport, daemon, machine), notes)
-        service = Service(store, reconciler, machine, lock)
-        _require_tokens(settings, service, keys.path)
+        machine = Machine(_territory(settings, state.keys.path))
+        reconciler = Reconciler(TgtdBackend(transport, daemon, machine), state.notes)
+        service = Service(state.store, reconciler, machine, lock)
+        _require_tokens(settings, service, state.keys.path)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
@@ -115,7 +103,7 @@ def serve(settings: Settings) -> None:
         gc.freeze()  # 10,000 targets are here to stay; to look them through takes 80 ms each time
         core = Threaded(service)
         stack.callback(core.close)
-        _announce(settings, daemon, keys.path)
+        _announce(settings, daemon, state.keys.path)
         stack.callback(_finish_undisturbed)
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
@@ -140,22 +128,23 @@ def _listening(
         plain = [stack.enter_context(listening(home.api_socket, mode=0o600))]
         secure: list[socket.socket] = []
         for where in settings.listen:
-            kind = secure if _is_secure(where) else plain
+            kind = secure if where in settings.secure else plain
             kind.append(stack.enter_context(listening(where, group=group)))
         yield plain, secure
 
 
+def _territory(settings: Settings, key: Path) -> Territory:
+    own = filter(None, (settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+    return Territory(settings.state_dir, key, *own, roots=settings.backing_root)
+
+
 def _identity(settings: Settings) -> Identity | None:
     """Raises ConfigError."""
-    if not any(_is_secure(where) for where in settings.listen):
+    if not settings.secure:
         return None
     assert settings.tls_certificate is not None
     assert settings.tls_key is not None
     return Identity(Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
-
-
-def _is_secure(where: Endpoint | Path) -> bool:
-    return isinstance(where, Endpoint) and where.secure
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from storlever.durable import sync
 from storlever.errors import ConfigError, StateUnusable
 from storlever.seal import KEY_BYTES, Seal
 
@@ -71,7 +72,7 @@ class KeyFile:
             if seal is None:
                 seal = self._made()
             with suppress(PermissionError):  # then it was not us who made the file in there
-                _sync(self.path.parent)
+                sync(self.path.parent)
         except OSError as error:
             raise self._unusable("cannot be made", error) from None
         return seal
@@ -114,11 +115,3 @@ def _write(draft: Path, content: bytes) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

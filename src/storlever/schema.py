@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from storlever.durable import sync
 from storlever.errors import StateUnusable
 from storlever.seal import Seal
 
@@ -57,10 +58,7 @@ def place(table: str, name: str) -> str:
 
 def _first_schema(connection: sqlite3.Connection, _: Seal) -> None:
     for table in ("target", "account", "setting"):
-        connection.execute(
-            f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
-            "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
-        )
+        _create_documents(connection, table)
 
 
 def _numbered_commits(connection: sqlite3.Connection, _: Seal) -> None:
@@ -89,11 +87,15 @@ def _insert_setting(connection: sqlite3.Connection, name: str, value: object) ->
 
 
 def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
+    _create_documents(connection, "token")
+    create_audit(connection)
+
+
+def _create_documents(connection: sqlite3.Connection, table: str) -> None:
     connection.execute(
-        "CREATE TABLE token (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
+        f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
         "digest TEXT NOT NULL) STRICT, WITHOUT ROWID"
     )
-    create_audit(connection)
 
 
 def create_audit(connection: sqlite3.Connection) -> None:
@@ -139,17 +141,9 @@ def create(path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     finally:
         connection.close()
-    _sync(draft)
+    sync(draft)
     draft.rename(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def configure(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search, names_of
+from storlever.audit import Entry, Json, Link, Search, plain
 from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
@@ -45,14 +45,12 @@ _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
 """What a document raises that is no target, account or setting."""
 
 
-def _fields(value: Any) -> Any:
-    """What json asks of a value that is none of its own; asdict would copy it all."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return {name: getattr(value, name) for name in names_of(value.__class__)}
+def _told(value: Any) -> Any:
+    """What json asks of a value that is none of its own."""
+    return value.isoformat() if isinstance(value, datetime) else plain(value)
 
 
-_DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_fields)
+_DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_told)
 
 
 class Witness(Protocol):

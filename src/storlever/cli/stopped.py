@@ -4,18 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
-from storlever import audit, keyfile, token
+from storlever import audit, state, token
 from storlever.audit import DONE, Json, Search
 from storlever.clock import now
 from storlever.config import Settings
 from storlever.errors import StateUnusable
 from storlever.home import Home
 from storlever.inventory import Edit
-from storlever.journal import Keep
-from storlever.keyfile import KeyFile
-from storlever.notes import FileNotes
 from storlever.principal import Act, Principal, Role
 from storlever.store import SqliteStore
 from storlever.token import Token
@@ -38,16 +34,8 @@ class Stopped:
             home.make()
         elif not home.state_file.exists():
             raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
-        with home.alone():
-            notes = FileNotes(home.runtime)
-            keys = KeyFile(settings.key_file or keyfile.default(settings.state_dir, os.environ))
-            keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
-            store = SqliteStore(home.state_file, keys, notes, keep=keep)
-            try:
-                yield cls(store)
-            finally:
-                store.close()
-                notes.close()
+        with state.opened(settings, home) as found:
+            yield cls(found.store)
 
     def tokens(self) -> list[Json]:
         return [self._inventory.tokens[name].as_json() for name in sorted(self._inventory.tokens)]

@@ -6,7 +6,7 @@ The numbers tgtd gives to targets live and die here: elsewhere a target is known
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -113,6 +113,10 @@ class Opening:
 
     store: BackingStore
     before: Counter[str] | None
+
+
+def _a_little() -> None:
+    time.sleep(0.005)
 
 
 class TgtdBackend:
@@ -299,8 +303,7 @@ class TgtdBackend:
                 self._update_unit(target, unit, fields)
             case DeleteUnit(target, lun):
                 self._patiently(Request(Mode.UNIT, Op.DELETE, tid=self._tid(target), lun=lun))
-                self._sizes.pop((target, lun), None)
-                self._opened.pop((target, lun), None)
+                self._let_go((target, lun))
 
     def _deny(self, tid: int, entry: str) -> None:
         """Somebody else may have bound anything as a name or as an address: not there is gone."""
@@ -416,8 +419,7 @@ class TgtdBackend:
         except TgtRefusal:
             self._patiently(Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun))
             raise
-        for known in (self._sizes, self._opened):
-            known.pop((target, unit.lun), None)  # of one that somebody else removed
+        self._let_go((target, unit.lun))  # of one that somebody else removed
         if opening is not None:
             self._note_opened(target, unit, opening)
 
@@ -473,19 +475,14 @@ class TgtdBackend:
     def _discard(self, target: str, unit: LogicalUnit) -> None:
         """Of initiators that keep commands in flight the sessions are closed: they may be in
         league with who replaced the file."""
-        tid, place = self._tid(target), (target, unit.lun)
+        tid = self._tid(target)
         with contextlib.suppress(TgtRefusal):
             self._ask(_update(tid, unit, (("online", "0"), ("removable", "1"))))
         delete = Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun)
-        deadline = time.monotonic() + BUSY_PATIENCE
-        while True:
-            try:
-                self._ask(delete)
-                break
-            except TgtRefusal as refusal:
-                if refusal.number != TgtError.LUN_ACTIVE or time.monotonic() > deadline:
-                    raise
-                self._close(tid, self._nexuses(tid))
+        self._patiently(delete, lambda: self._close(tid, self._nexuses(tid)))
+        self._let_go((target, unit.lun))
+
+    def _let_go(self, place: Place) -> None:
         for known in (self._sizes, self._opened):
             known.pop(place, None)
 
@@ -502,7 +499,7 @@ class TgtdBackend:
             raise TgtRefusal(reply.error)
         return reply.text
 
-    def _patiently(self, request: Request) -> None:
+    def _patiently(self, request: Request, meanwhile: Callable[[], None] = _a_little) -> None:
         """Ask until nothing is in flight any more, or patience ends."""
         deadline = time.monotonic() + BUSY_PATIENCE
         while True:
@@ -513,7 +510,7 @@ class TgtdBackend:
                 busy = refusal.number in (TgtError.LUN_ACTIVE, TgtError.TARGET_ACTIVE)
                 if not busy or time.monotonic() > deadline:
                     raise
-            time.sleep(0.005)
+            meanwhile()
 
     def _tid(self, target: str) -> int:
         try:

@@ -1,11 +1,13 @@
 """The core, as it is asked by one request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Request
 
+from storlever.audit import Json, Link, Search
 from storlever.principal import Act
 from storlever.service import Service, TargetStatus
 from storlever.web.edge import Edge
@@ -25,10 +27,8 @@ class Asked:
     def service(self) -> Service:
         return self.core.service
 
-    async def read(
-        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
-    ) -> Answer:
-        return await self.core.read(method, *args, **options)
+    async def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
+        return await self.core.audit(search)
 
     async def target(self, name: str) -> TargetStatus:
         return await self.core.target(name)

@@ -53,5 +53,5 @@ class AuditPage(BaseModel):
 
 @table.get("/audit", Role.READER)
 async def get_audit(core: Core, query: Annotated[AuditQuery, Query()]) -> AuditPage:
-    anchor, entries = await core.core.audit(Search(**query.model_dump()))
+    anchor, entries = await core.audit(Search(**query.model_dump()))
     return AuditPage(anchor=Anchor(number=anchor.number, hash=anchor.hash), entries=list(entries))
