@@ -150,7 +150,7 @@ class Inventory:
 
     def remove_target(self, name: str) -> Edit:
         self.target(name)
-        return self._pruned({name: None})
+        return self.pruned({name: None})
 
     def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
         """Raises Conflict when the name is there already, or elsewhere with another secret."""
@@ -166,13 +166,13 @@ class Inventory:
                 f"target {name} has the outgoing user {old.outgoing!r}, and room for one",
                 code="outgoing-user-exists",
             )
-        self._same_secret(account, self.uses(account.name))
+        self.require_same_secret(account)
         new = (
             replace(old, incoming=(*old.incoming, account.name))
             if direction is Direction.INCOMING
             else replace(old, outgoing=account.name)
         )
-        return self._pruned({name: new}, {account.name: account})
+        return self.pruned({name: new}, {account.name: account})
 
     def set_secret(
         self, name: str, direction: Direction, account: Account, *, everywhere: bool = False
@@ -186,14 +186,14 @@ class Inventory:
                 (place for place in self.uses(account.name) if place != here),
                 "password-shared",
             )
-        return self._pruned({}, {account.name: account})
+        return self.pruned({}, {account.name: account})
 
     def remove_user(self, name: str, direction: Direction, user: str) -> Edit:
         old = self.require_user(name, direction, user)
         if direction is Direction.INCOMING:
             left = tuple(other for other in old.incoming if other != user)
-            return self._pruned({name: replace(old, incoming=left)})
-        return self._pruned({name: replace(old, outgoing=None)})
+            return self.pruned({name: replace(old, incoming=left)})
+        return self.pruned({name: replace(old, outgoing=None)})
 
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> Edit:
         """Sets the directions given; None means no authentication in that direction."""
@@ -216,7 +216,7 @@ class Inventory:
                 raise Conflict(
                     f"user {account.name!r} cannot have two passwords", code="password-differs"
                 )
-        return self._pruned({}, accounts, new)
+        return self.pruned({}, accounts, new)
 
     def add_unit(self, name: str, unit: LogicalUnit) -> Edit:
         old = self.target(name)
@@ -283,7 +283,7 @@ class Inventory:
     def _with(self, target: Target) -> Edit:
         return Edit() if target == self.targets[target.name] else Edit({target.name: target})
 
-    def _pruned(
+    def pruned(
         self,
         targets: Mapping[str, Target | None],
         accounts: Mapping[str, Account] | None = None,
@@ -299,7 +299,8 @@ class Inventory:
             discovery = None
         let_go = set(self.discovery.accounts) if discovery is not None else set()
         for name in targets:
-            let_go |= self.targets[name].accounts
+            old = self.targets.get(name)
+            let_go |= old.accounts if old else frozenset()
         used = self.after(Edit(targets, changed, discovery)).used_by if let_go else Map()
         unused = dict.fromkeys(name for name in let_go if name not in used)
         return Edit(targets, changed | unused, discovery)
@@ -310,6 +311,10 @@ class Inventory:
         if user not in (target.incoming if direction is Direction.INCOMING else (target.outgoing,)):
             raise NotFound(f"target {name} has no {direction} user {user!r}", code="user-not-found")
         return target
+
+    def require_same_secret(self, account: Account) -> None:
+        """Raises Conflict where somebody uses it with another one."""
+        self._same_secret(account, self.uses(account.name))
 
     def _same_secret(
         self,

@@ -313,15 +313,20 @@ class Reconciler:
         if not self._half_done:  # else a note of too much does no harm
             self._notes.finish()
 
-    def require_no_sessions(self, target: str) -> None:
+    def require_no_sessions(self, *targets: str) -> None:
         """Raises Conflict. So that a target need not be closed to hear of them."""
-        try:
-            sessions = self.backend.sessions(target)
-        except Unavailable as error:
-            self._lost(error)
-            raise
-        if sessions:
-            raise sessions_in_the_way(target, sessions)
+        busy, sessions = [], list[Session]()
+        for target in targets:
+            try:
+                found = self.backend.sessions(target)
+            except Unavailable as error:
+                self._lost(error)
+                raise
+            if found:
+                busy.append(target)
+                sessions += found
+        if busy:
+            raise sessions_in_the_way(", ".join(busy), tuple(sessions))
 
     def require_up(self) -> None:
         if self.down is not None:

@@ -26,6 +26,8 @@ MAY = {
     "inventory": "errors model token",
     "change": "model",
     "observed": "change errors model",
+    "document": "errors inventory model",
+    "losses": "errors inventory model",
     "plan": "change inventory model names observed",
     "backoff": "model",
     "failures": "change errors inventory model",
@@ -44,7 +46,7 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit backing clock errors failpoint group inventory model names principal "
+    "service": "audit backing clock document errors failpoint group inventory losses model names principal "
     "reconciler shelf throttle token",
     "seal": "",
     "durable": "",
@@ -70,6 +72,8 @@ PURE = {
     "observed",
     "plan",
     "group",
+    "document",
+    "losses",
     "claims",
     "backoff",
     "failures",
