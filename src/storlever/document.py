@@ -114,8 +114,8 @@ class _Draft:
             old,
             online=old.online if part.online is None else part.online,
             access=Access(
-                old.access.names if part.names is None else part.names,
-                old.access.addresses if part.addresses is None else part.addresses,
+                _value(old.access.names, part.names),
+                _value(old.access.addresses, part.addresses),
             ),
             incoming=self._incoming(old, part, at),
             outgoing=self._outgoing(old, part, at),
@@ -197,6 +197,11 @@ class _Draft:
 
     def _distinct(self, at: str, keys: Iterable[object]) -> None:
         self.faults += [Fault(at.format(number), "is there twice") for number in _again(keys)]
+
+
+def _value(old: tuple[str, ...], new: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Their order says nothing."""
+    return old if new is None or sorted(new) == sorted(old) else new
 
 
 def placed(error: Invalid, at: str) -> list[Fault]:

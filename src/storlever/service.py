@@ -145,6 +145,8 @@ class Service:
         """What the write under way made."""
         self._entries: list[Entry] = []
         """What the audit has to tell of the writes in force."""
+        self._at_once = False
+        """Whether they must be durable although they tell of no change."""
         self._told: deque[Entry] = deque()
         """What it has to tell besides, at the next commit."""
         self._lost = 0
@@ -368,9 +370,7 @@ class Service:
                     found.append(Stand(place, unit, old, given, at.get(place, "")))
         return found
 
-    def _require_same(
-        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
-    ) -> None:
+    def _require_same(self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]) -> None:
         for stand in stands:
             opened = self._reconciler.backend.unit_identity(*stand.place)
             self._shelf.require_same(stand.unit, stores[stand.place], opened)
@@ -418,6 +418,12 @@ class Service:
         losses = Losses.of(edit, self._latest)
         losses.require_moderate(self._latest)
         self._reconciler.require_no_sessions(*sorted(losses.bearers))
+
+    def hand_out_secrets(self) -> Inventory:
+        """All that is durable, once the audit tells durably who took it. It needs no tgtd."""
+        with self._turn():
+            self._at_once = True
+        return self.inventory
 
     # -- tokens
 
@@ -605,7 +611,8 @@ class Service:
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
-        if not group.edit:
+        at_once, self._at_once = self._at_once, False
+        if not (group.edit or at_once):
             for entry in self._entries:
                 self._tell(entry)
             self._entries.clear()

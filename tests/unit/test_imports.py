@@ -46,8 +46,8 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit backing clock document errors failpoint group inventory losses model names principal "
-    "reconciler shelf throttle token",
+    "service": "audit backing clock document errors failpoint group inventory losses model names "
+    "principal reconciler shelf throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -98,6 +98,7 @@ FOR_WEB = {
     "audit",
     "certificate",
     "clock",
+    "document",
     "errors",
     "failpoint",
     "inventory",

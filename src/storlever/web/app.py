@@ -12,16 +12,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, health, openapi, san, tokens
+from storlever.web import audit, config, docs, health, openapi, san, tokens
 from storlever.web.authentication import Authentication
-from storlever.web.body import LARGE_BODIES
+from storlever.web.body import HUGE_BODIES, LARGE_BODIES
 from storlever.web.edge import Edge
 from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
 
-TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
+TABLES = (san.table, config.table, tokens.table, audit.table, health.table, docs.table)
 
 
 def create_app(
@@ -47,6 +47,7 @@ def create_app(
     app.state.warnings = warnings
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
+    app.state.huge_bodies = CapacityLimiter(HUGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))
     for table in TABLES:
         app.router.routes.extend(table.router.routes)  # an included router is matched twice

@@ -33,6 +33,11 @@ class Asked:
     async def target(self, name: str) -> TargetStatus:
         return await self.core.target(name)
 
+    async def read(
+        self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        return await self.core.read(method, *args, **options)
+
     async def write(
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
     ) -> Answer:

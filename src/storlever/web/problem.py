@@ -72,6 +72,7 @@ HINTS = {
     "sessions-active": "say force=true to close them",
     "backing-store-held": "an admin may say force=true to serve it all the same",
     "backing-store-in-use": 'say "shared": true to serve it twice',
+    "too-much-removed": "say force=true to have it so",
     "password-shared": "say everywhere=true to change it on all of them",
 }
 """What a client can say to have it all the same."""

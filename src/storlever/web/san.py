@@ -73,15 +73,15 @@ Overrule = Annotated[bool, Depends(_overrule)]
 Everywhere = Annotated[bool, Query(description="change it for every target that shares the user")]
 
 
-def _done(warnings: tuple[str, ...]) -> Response:
-    return _answer(200, {}, warnings)
+def done(warnings: tuple[str, ...]) -> Response:
+    return answer(200, {}, warnings)
 
 
 def _created(request: Request, warnings: tuple[str, ...], *parts: str) -> Response:
-    return _answer(201, {"Location": location(request, "san", "tgt", *parts)}, warnings)
+    return answer(201, {"Location": location(request, "san", "tgt", *parts)}, warnings)
 
 
-def _answer(status: int, headers: dict[str, str], warnings: tuple[str, ...]) -> Response:
+def answer(status: int, headers: dict[str, str], warnings: tuple[str, ...]) -> Response:
     """The answer to a write. RFC 7234, 5.5: 299 is a lasting warning of no special kind."""
     if warnings:
         headers["Warning"] = ", ".join(f'299 storlever "{text}"' for text in warnings)
@@ -99,7 +99,7 @@ async def get_conf(core: Core) -> Conf:
 
 @table.put("/conf", Role.OPERATOR, response_class=Response)
 async def put_conf(core: Core, body: ConfUpdate) -> Response:
-    return _done(await core.write(Service.set_discovery, body.directions()))
+    return done(await core.write(Service.set_discovery, body.directions()))
 
 
 # -- targets
@@ -111,10 +111,14 @@ async def get_targets(core: Core) -> list[str]:
 
 
 @table.post("/target_list", Role.OPERATOR, status_code=201, response_class=Response)
-async def post_target(request: Request, core: Core, body: TargetCreate) -> Response:
-    return _created(
-        request, await core.write(Service.add_target, body.iqn), "target_list", body.iqn
+async def post_target(
+    request: Request, core: Core, body: TargetCreate, force: Overrule
+) -> Response:
+    """With users, lists and LUNs where they are given: all of it, or nothing."""
+    warnings = await core.write(
+        Service.add_target, body.iqn, body.part(), body.accounts(), overrule=force
     )
+    return _created(request, warnings, "target_list", body.iqn)
 
 
 @table.get("/target_list/{iqn}", Role.READER)
@@ -124,12 +128,12 @@ async def get_target(core: Core, iqn: Iqn) -> TargetShown:
 
 @table.put("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
 async def put_target(core: Core, iqn: Iqn, body: TargetUpdate, force: Force = False) -> Response:
-    return _done(await core.write(Service.edit_target, iqn, force=force, **body.changes()))
+    return done(await core.write(Service.edit_target, iqn, force=force, **body.changes()))
 
 
 @table.delete("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
 async def delete_target(core: Core, iqn: Iqn, force: Force = False) -> Response:
-    return _done(await core.write(Service.remove_target, iqn, force=force))
+    return done(await core.write(Service.remove_target, iqn, force=force))
 
 
 # -- users, the same operations for both directions
@@ -163,7 +167,7 @@ def _user_routes(direction: Direction) -> None:
         core: Core, iqn: Iqn, user: User, body: PasswordUpdate, everywhere: Everywhere = False
     ) -> Response:
         secret = body.password if body.given("password") else None
-        return _done(
+        return done(
             await core.write(
                 Service.set_secret, iqn, direction, user, secret, everywhere=everywhere
             )
@@ -173,7 +177,7 @@ def _user_routes(direction: Direction) -> None:
         path + "/{user:user}", Role.OPERATOR, name=named("delete"), response_class=Response
     )
     async def delete_user(core: Core, iqn: Iqn, user: User) -> Response:
-        return _done(await core.write(Service.remove_user, iqn, direction, user))
+        return done(await core.write(Service.remove_user, iqn, direction, user))
 
 
 _user_routes(Direction.INCOMING)
@@ -205,9 +209,9 @@ async def post_lun(
 async def put_lun(core: Core, iqn: Iqn, lun: Lun, body: LunUpdate, force: Overrule) -> Response:
     if body.given("lun") and body.lun != lun:
         raise Invalid(Fault("lun", "must be the number in the path: a LUN cannot be renumbered"))
-    return _done(await core.write(Service.edit_unit, iqn, lun, body.fields(), force=force))
+    return done(await core.write(Service.edit_unit, iqn, lun, body.fields(), force=force))
 
 
 @table.delete("/target_list/{iqn}/lun_list/{lun}", Role.OPERATOR, response_class=Response)
 async def delete_lun(core: Core, iqn: Iqn, lun: Lun) -> Response:
-    return _done(await core.write(Service.remove_unit, iqn, lun))
+    return done(await core.write(Service.remove_unit, iqn, lun))
