@@ -280,6 +280,22 @@ class Inventory:
             used_by,
         )
 
+    def narrowed(self, edit: Edit) -> "Edit":
+        """The edit without what is so already."""
+        return Edit(
+            {name: new for name, new in edit.targets.items() if self.targets.get(name) != new},
+            {name: new for name, new in edit.accounts.items() if self.accounts.get(name) != new},
+            None if edit.discovery == self.discovery else edit.discovery,
+        )
+
+    def as_before(self, edit: Edit) -> Edit:
+        """What stands here where the edit changes something of tgtd's."""
+        return Edit(
+            {name: self.targets.get(name) for name in edit.targets},
+            {name: self.accounts.get(name) for name in edit.accounts},
+            None if edit.discovery is None else self.discovery,
+        )
+
     def _with(self, target: Target) -> Edit:
         return Edit() if target == self.targets[target.name] else Edit({target.name: target})
 

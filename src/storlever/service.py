@@ -84,6 +84,17 @@ class Store(Protocol):
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries."""
 
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        """A page of those that are kept, the newest first. Raises StateFailed."""
+
+    def revision(self, number: int) -> tuple[Json, Edit, Edit]:
+        """One that is kept; what stood where it changed something, and what it put there. Raises
+        NotFound and StateFailed."""
+
+    def since(self, number: int) -> Edit:
+        """What leads back to the state after a revision that is kept. Raises NotFound and
+        StateFailed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
@@ -418,6 +429,30 @@ class Service:
         losses = Losses.of(edit, self._latest)
         losses.require_moderate(self._latest)
         self._reconciler.require_no_sessions(*sorted(losses.bearers))
+
+    def restore(
+        self, revision: int, *, force: bool = False, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Back to the state after it, but for tokens. Raises NotFound, and Conflict as `apply`."""
+        with self._write():
+            edit = self._latest.narrowed(self._since(revision))
+            if not force:
+                self._require_harmless(edit)
+            self._enact_standing(edit, force=force, overrule=overrule, given=False)
+        return ()
+
+    def _since(self, revision: int) -> Edit:
+        """What leads back there from the latest, of which some may not be durable."""
+        return self.inventory.as_before(self._group.edit).joined(self._store.since(revision))
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        return self._store.revisions(before, limit)
+
+    def revision(self, number: int) -> Json:
+        """With what it changed, `before` and `after`, as in the audit. Raises NotFound."""
+        told, old, new = self._store.revision(number)
+        before, after = audit.difference(new, Inventory().after(old))
+        return {**told, "before": before, "after": after}
 
     def hand_out_secrets(self) -> Inventory:
         """All that is durable, once the audit tells durably who took it. It needs no tgtd."""

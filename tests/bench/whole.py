@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from storlever.web.config import ConfigUpdate
 from tests.bench.client import Client
 from tests.bench.figure import Figure, at_most, median, timed
 from tests.bench.floor import Core, exchange, running
@@ -49,7 +50,9 @@ def document(root: Path, count: int, *, users: bool) -> dict[str, object]:
         }
         for number in range(count)
     ]
-    listed = [{"username": f"u{n}", "password": "twelve chars"} for n in range(count if users else 0)]
+    listed = [
+        {"username": f"u{n}", "password": "twelve chars"} for n in range(count if users else 0)
+    ]
     return {"target_list": targets, "user_list": listed}
 
 
@@ -67,8 +70,6 @@ def _seconds(root: Path, wanted: dict[str, object]) -> tuple[float, float]:
 
 def _raw(root: Path, wanted: dict[str, object]) -> float:
     """What the core sends for it, on a daemon of its own; then the same frames to another one."""
-    from storlever.web.config import ConfigUpdate  # noqa: PLC0415
-
     root.mkdir()
     (root / "a").mkdir()
     (root / "b").mkdir()

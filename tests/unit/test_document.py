@@ -189,8 +189,12 @@ def client_of(core: Core, **edge: Any) -> TestClient:
 def wishes(draw: st.DrawFn, path: Path) -> dict[str, Any]:
     """A whole document; its LUNs stand on six files, each on one at most."""
     stores = draw(st.permutations(range(1, 7)))
-    users = {"alice": "alice's secret", "bob": "bob's secret", "carol": draw(some.chap_secrets)}
-    targets = []
+    users: dict[str, str] = {
+        "alice": "alice's secret",
+        "bob": "bob's secret",
+        "carol": draw(some.chap_secrets),
+    }
+    targets: list[dict[str, Any]] = []
     for name in draw(st.lists(st.sampled_from((T, U, f"{U}.3")), unique=True)):
         luns = draw(st.lists(st.integers(1, 3), unique=True, max_size=2))
         targets.append(
@@ -263,7 +267,7 @@ def lun(core: Core, number: int, store: int, **more: Any) -> dict[str, Any]:
     return {"lun": number, "path": f"{core.folder}/{store}.img", **more}
 
 
-def put(client: TestClient, *targets: dict[str, Any], users: Any = (), **said: Any) -> Any:
+def put(client: TestClient, *targets: Mapping[str, Any], users: Any = (), **said: Any) -> Any:
     body = {"target_list": list(targets), "user_list": list(users)}
     return client.put(CONFIG, params=said, json=body)
 
@@ -271,7 +275,10 @@ def put(client: TestClient, *targets: dict[str, Any], users: Any = (), **said: A
 def test_a_store_moves_from_one_lun_to_another_in_one_document(
     core: Core, client: TestClient
 ) -> None:
-    first = [{"iqn": T, "lun_list": [lun(core, 1, 1), lun(core, 2, 2)]}, {"iqn": U}]
+    first: list[dict[str, Any]] = [
+        {"iqn": T, "lun_list": [lun(core, 1, 1), lun(core, 2, 2)]},
+        {"iqn": U},
+    ]
     assert put(client, *first).status_code == 200
     moved = [
         {"iqn": T, "lun_list": [lun(core, 2, 3)]},

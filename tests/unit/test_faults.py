@@ -52,19 +52,22 @@ Write = Callable[[Service, str], object]
 NEW = "iqn.2026-01.test:new"
 
 
-def document(path: str) -> Document:
+def parts(path: str) -> tuple[TargetPart, ...]:
     """Of everything something: a target that goes, one that is new, LUNs that swap their stores,
     users that come, go, and get another password."""
     one, two = ({"backing_path": f"{path}/{number}.img"} for number in (2, 1))
     three = {"backing_path": f"{path}/3.img", "write_cache": False}
-    targets = (
+    return (
         TargetPart(
             T, names=(), incoming=("alice", "bob"), units=(UnitPart(1, one), UnitPart(2, two))
         ),
         TargetPart(NEW, online=False, incoming=("alice",), units=(UnitPart(9, three),)),
     )
+
+
+def document(path: str) -> Document:
     users = (UserPart("alice", "another secret"), UserPart("bob", "bob's secret"))
-    return Document(targets, users, {IN: None, OUT: "bob"})
+    return Document(parts(path), users, {IN: None, OUT: "bob"})
 
 
 WRITES: dict[str, Write] = {
@@ -88,8 +91,9 @@ WRITES: dict[str, Write] = {
     "unit type": lambda s, _: s.edit_unit(T, 2, {"device_type": DeviceType.CD}),
     "document": lambda s, path: s.apply(document(path), prune=True, force=True),
     "whole target": lambda s, path: s.add_target(
-        NEW, document(path).targets[1], [Account("alice", "alice's secret")]
+        NEW, parts(path)[1], [Account("alice", "alice's secret")]
     ),
+    "restore": lambda s, _: s.restore(2, force=True),
     "remove unit": lambda s, _: s.remove_unit(T, 1),
 }
 

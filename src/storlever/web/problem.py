@@ -78,6 +78,10 @@ HINTS = {
 """What a client can say to have it all the same."""
 
 
+NO_SUCH = {"lun": ("lun-not-found", "LUN"), "number": ("revision-not-kept", "revision")}
+"""By parameter of a path that is malformed."""
+
+
 def problem(
     scope: Scope,
     status: int,
@@ -134,8 +138,10 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
 def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     """What pydantic found, every fault with its field; a value that was sent is not repeated."""
     errors = list(errors)
-    if any(each["loc"][0] == "path" for each in errors):
-        return problem(request.scope, 404, "lun-not-found", "no such LUN")
+    for each in errors:
+        if each["loc"][0] == "path":
+            code, what = NO_SUCH[str(each["loc"][1])]
+            return problem(request.scope, 404, code, f"no such {what}")
     faults = []
     for each in errors:
         where = ".".join(str(part) for part in each["loc"][1:]) or "body"
