@@ -131,6 +131,26 @@ class Inventory:
             raise Conflict(f"target {name} exists already", code="target-exists")
         return Edit(targets={name: Target(name)})
 
+    def add_whole(self, target: Target, accounts: Iterable[Account]) -> Edit:
+        """A target with its users. Raises Invalid where they are not the accounts, or lack one that
+        is not known."""
+        given = {account.name: account for account in accounts}
+        missing = sorted(
+            name for name in target.accounts - given.keys() if name not in self.accounts
+        )
+        faults = [
+            Fault("users", f"lacks the password of {name!r}, a user of the target")
+            for name in missing
+        ]
+        faults += [
+            Fault("users", f"names {name!r}, which the target does not have")
+            for name in given
+            if name not in target.accounts
+        ]
+        if faults:
+            raise Invalid(*faults)
+        return self.pruned({target.name: target}, given)
+
     def edit_target(
         self,
         name: str,

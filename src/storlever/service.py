@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from storlever import audit, failpoint
+from storlever.adoption import wished
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
 from storlever.document import Document, TargetPart, UserPart, toward
-from storlever.errors import Fault, Invalid, StateFailed, Unauthenticated, Unavailable
+from storlever.errors import Conflict, Fault, Invalid, StateFailed, Unauthenticated, Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.losses import Losses
@@ -29,6 +30,7 @@ from storlever.model import (
     Account,
     DeviceType,
     LogicalUnit,
+    ObservedTarget,
     Place,
     Session,
     Target,
@@ -200,9 +202,13 @@ class Service:
         return Health(
             self._reconciler.down,
             tuple((_spoken(*failed), reason) for failed, reason in failures),
-            self._reconciler.foreign,
+            tuple(target.name for target in self._reconciler.foreign),
             self._reconciler.backend.hole,
         )
+
+    def foreign(self) -> tuple[ObservedTarget, ...]:
+        """As a pass saw them last, by name."""
+        return self._reconciler.foreign
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
         """What is known of tgtd does not count: it may be that of a write that is not done yet."""
@@ -454,6 +460,40 @@ class Service:
         before, after = audit.difference(new, Inventory().after(old))
         return {**told, "before": before, "after": after}
 
+    def adopt(
+        self, name: str, accounts: Sequence[Account], *, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Make a foreign target ours, as it is. `accounts`: its users, for tgtd does not tell their
+        secrets; each gets the one that is given. It becomes ours durably before anything of it is
+        touched, so nothing is ever put back: what could not be done is for passes to do.
+
+        Raises NotFound, Invalid where secrets are missing, and Conflict for what of it cannot be a
+        wish of ours, or is not its alone."""
+        with self._write():
+            self._latest.add_target(name)  # it must not be ours
+            target = wished(self._reconciler.stranger(name, self._latest))
+            for account in accounts:
+                self._latest.require_same_secret(account)
+            edit = self._latest.add_whole(target, accounts)
+            stands = self._stands(edit, frozenset(), given=False, at={})
+            inventories = self._latest.after(edit), self.inventory.after(edit)
+            stores = self._shelf.usable(stands, inventories, force=overrule)
+            self._require_served(stands, stores)
+            self._enact(edit, adopting=target)
+        return (*_secret_warnings(*accounts),)
+
+    def _require_served(
+        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
+    ) -> None:
+        """Raises Conflict where tgtd seems to have opened something else than is at a path now."""
+        for stand in stands:
+            unit, size = stand.unit, self._reconciler.backend.unit_size(*stand.place)
+            if unit.device_type is DeviceType.DISK and size != stores[stand.place].size:
+                raise Conflict(
+                    f"what tgtd serves as LUN {unit.lun} has not the size of {unit.backing_path}",
+                    code="backing-store-changed",
+                )
+
     def hand_out_secrets(self) -> Inventory:
         """All that is durable, once the audit tells durably who took it. It needs no tgtd."""
         with self._turn():
@@ -550,8 +590,8 @@ class Service:
                 deadline = time.monotonic() + TOGETHER
                 for write in writes:
                     outcomes.append(self._outcome(write))
-                    if time.monotonic() > deadline:
-                        break
+                    if self._group.adopted or time.monotonic() > deadline:
+                        break  # what is adopted becomes ours before anything more is done to it
         except Exception as error:
             return [error for _ in writes]
         return outcomes
@@ -626,13 +666,19 @@ class Service:
         force: bool = False,
         reopen: frozenset[Place] = frozenset(),
         verify: Callable[[], None] = lambda: None,
+        adopting: Target | None = None,
     ) -> None:
-        """Bring an edit of the latest into force, or raise and leave all as it was."""
+        """Bring an edit of the latest into force, or raise and leave all as it was. A target that
+        is being adopted is in force already, but for what the commit brings."""
         if not edit:
             return
         self._edit = edit
         write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
+        if adopting is not None:
+            self._reconciler.welcome(adopting, frozenset(edit.accounts))
+            self._group = self._group.joined(replace(write, adopted=frozenset({adopting.name})))
+            return
         scope = write.scope(self._failing())
         self._reconciler.enforce(write.before, write.after, scope, verify)
         self._group = self._group.joined(write)
@@ -664,6 +710,8 @@ class Service:
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
             self._reconciler.finish()
+        if group.adopted:
+            self._reconciler.take_up(group.after)
         self._claim_opened()
         if self._reconciler.failures:
             self._reconciler.forgive(group.scope(self._failing()))
@@ -690,7 +738,7 @@ class Service:
         self._entries.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit.for_tgtd:
-            self._reconciler.abandon(group.before, group.scope(self._failing()))
+            self._reconciler.abandon(group.before, group.undo(self._failing()))
             self._reconciler.opened |= group.moved
             self._claim_opened()
 

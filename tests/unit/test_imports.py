@@ -27,6 +27,7 @@ MAY = {
     "change": "model",
     "observed": "change errors model",
     "document": "errors inventory model",
+    "adoption": "errors model names",
     "losses": "errors inventory model",
     "plan": "change inventory model names observed",
     "backoff": "model",
@@ -47,8 +48,8 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit backing clock document errors failpoint group inventory losses model names "
-    "principal reconciler shelf throttle token",
+    "service": "adoption audit backing clock document errors failpoint group inventory losses "
+    "model names principal reconciler shelf throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -74,6 +75,7 @@ PURE = {
     "plan",
     "group",
     "document",
+    "adoption",
     "losses",
     "claims",
     "backoff",

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, config, docs, health, openapi, revisions, san, tokens
+from storlever.web import audit, config, docs, foreign, health, openapi, revisions, san, tokens
 from storlever.web.authentication import Authentication
 from storlever.web.body import HUGE_BODIES, LARGE_BODIES
 from storlever.web.edge import Edge
@@ -25,6 +25,7 @@ TABLES = (
     san.table,
     config.table,
     revisions.table,
+    foreign.table,
     tokens.table,
     audit.table,
     health.table,

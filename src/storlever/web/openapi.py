@@ -61,6 +61,7 @@ _RETRY = {"Retry-After": _header("^[0-9]+$", "seconds to wait before a retry", r
 _HEADERS = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 
 _TARGET = {"iqn": "$request.body#/iqn"}
+_NAMED_TARGET = {"iqn": "$request.path.iqn"}
 _ON_TARGET = ("get_target", "put_target", "delete_target", "get_luns", "post_lun")
 
 
@@ -72,6 +73,7 @@ def _links(key: str, field: str, *operations: str) -> dict[str, Json]:
 
 LINKS: dict[str, dict[str, Json]] = {
     "post_target": dict.fromkeys(_ON_TARGET, _TARGET),
+    "adopt_foreign": dict.fromkeys(_ON_TARGET, _NAMED_TARGET),
     "post_lun": _links("lun", "lun", "get_lun", "put_lun", "delete_lun"),
     "post_token": {name: {"name": "$request.body#/name"} for name in ("get_token", "delete_token")},
     **{
