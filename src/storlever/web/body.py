@@ -1,5 +1,6 @@
 """Bodies read strictly: JSON by type, one value a key, within bounds."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -44,16 +45,9 @@ class JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
+        """A long one is read in a thread, while others are served."""
         text = await self.body()
-        try:
-            found = json.loads(
-                text.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant
-            )
-            if _depth(found) > MAX_DEPTH:
-                raise ValueError(f"it has at most {MAX_DEPTH} levels")
-            return found
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, f"the body is not sound JSON: {error}") from None
+        return _sound(text) if len(text) <= SMALL else await asyncio.to_thread(_sound, text)
 
     def release(self) -> None:
         """Let another large body in."""
@@ -75,6 +69,17 @@ class JsonRequest(Request):
     async def _take_place(self, places: CapacityLimiter) -> None:
         await places.acquire_on_behalf_of(self)
         self._places.append(places)
+
+
+def _sound(text: bytes) -> Any:
+    """Raises HTTPException."""
+    try:
+        found = json.loads(text.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        if _depth(found) > MAX_DEPTH:
+            raise ValueError(f"it has at most {MAX_DEPTH} levels")
+        return found
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not sound JSON: {error}") from None
 
 
 def _too_large(most: int) -> HTTPException:

@@ -1,11 +1,13 @@
 """The whole configuration as one document: taken out, and brought into force, in one piece."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from storlever import names
 from storlever.document import Document, UserPart
@@ -143,13 +145,44 @@ async def get_config(core: Core, secrets: Secrets = False) -> Response:
     return Response(content, media_type="application/json")
 
 
-@table.put("/config", Role.OPERATOR, response_class=Response, most=HUGE_BODY)
+async def _document(request: Request) -> Document:
+    """What FastAPI does with a body, and in a thread: a huge one would keep everybody waiting.
+    Raises RequestValidationError, Invalid, and HTTPException."""
+    given = await request.json()
+    return await asyncio.to_thread(_checked, given)
+
+
+def _checked(given: Any) -> Document:
+    try:
+        return ConfigUpdate.model_validate(given).document()
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError(
+            [{**fault, "loc": ("body", *fault["loc"])} for fault in faults]
+        ) from None
+
+
+BODY = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ConfigUpdate"}}},
+}
+
+
+@table.put(
+    "/config",
+    Role.OPERATOR,
+    response_class=Response,
+    most=HUGE_BODY,
+    openapi_extra={"requestBody": BODY},
+)
 async def put_config(
-    core: Core, body: ConfigUpdate, prune: Prune = False, force: Force = False
+    core: Core,
+    document: Annotated[Document, Depends(_document)],
+    prune: Prune = False,
+    force: Force = False,
 ) -> Response:
     """All of it, or nothing. `force` of an admin also serves what the machine itself uses."""
     overrule = force and core.act.principal.role >= Role.ADMIN
-    document = body.document()
     return done(
         await core.write(Service.apply, document, prune=prune, force=force, overrule=overrule)
     )

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 from starlette.routing import BaseRoute
 
 from storlever import __version__
 from storlever.principal import Role
 from storlever.web.body import MAX_BODY
+from storlever.web.config import ConfigUpdate
 from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER
 from storlever.web.table import Guarded
@@ -31,7 +34,7 @@ PROBLEMS = {
     403: "who asks may not do this; or a page of another site tried to change something",
     404: "no such target, user, LUN or token",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
-    413: f"the body has more than {MAX_BODY} bytes",
+    413: f"the body has more than {MAX_BODY} bytes, or what the operation takes",
     415: "the body is not application/json",
     421: "the Host header names another machine",
     422: "a field or a parameter breaks a rule, or the backing store cannot be served",
@@ -98,8 +101,7 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
     components: Json = made["components"]
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own
         components["schemas"].pop(unused, None)
-    shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
-    components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
+    components["schemas"] |= _schemas(Problem, "serialization") | _schemas(ConfigUpdate)
     components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
     components["securitySchemes"] = SCHEMES
     rights = {route.unique_id: route.may for route in routes if isinstance(route, Guarded)}
@@ -109,6 +111,12 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
             operation["security"] = _security(may, edge)
             _complete(operation, path, method, may)
     return json.dumps(made).encode()
+
+
+def _schemas(shape: type[BaseModel], mode: JsonSchemaMode = "validation") -> Json:
+    """Of a shape that no route names, and of those in it."""
+    made = shape.model_json_schema(ref_template=_SCHEMAS + "{model}", mode=mode)
+    return {**made.pop("$defs", {}), shape.__name__: made}
 
 
 def _problem(status: int) -> Json:
