@@ -19,6 +19,7 @@ from storlever.model import Account, LogicalUnit, Target
 from storlever.web.app import create_app
 from storlever.web.body import HUGE_BODY, MAX_BODY
 from storlever.web.edge import Edge
+from storlever.web.problem import MOST_FAULTS
 from storlever.web.san import PREFIX
 from storlever.web.threads import Threaded
 from tests.unit import strategies as some
@@ -319,6 +320,12 @@ def test_every_fault_of_a_document_is_told_with_its_place(core: Core, client: Te
     found = [fault["field"] for fault in answer.json()["errors"]]
     assert found == ["target_list.0.outgoinguser_list.0", "target_list.0.lun_list.0.path"]
     assert core.service.target_names() == []
+
+
+def test_of_too_many_faults_some_are_told_and_how_many_more_there_are(client: TestClient) -> None:
+    answer = put(client, *({"iqn": str(number)} for number in range(MOST_FAULTS + 7)))
+    assert len(answer.json()["errors"]) == MOST_FAULTS
+    assert answer.json()["detail"].endswith("; and 7 more")
 
 
 def test_what_takes_much_away_must_be_forced(core: Core, client: TestClient) -> None:

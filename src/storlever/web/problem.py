@@ -1,6 +1,6 @@
 """Errors as answers: one table, one shape (RFC 9457, application/problem+json)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
@@ -34,6 +34,8 @@ STATUSES: dict[type[StorLeverError], int] = {
     Unavailable: 503,
     StateFailed: 503,
 }
+MOST_FAULTS = 200
+"""Of one answer: a document may have a hundred thousand."""
 RETRY_AFTER = 2
 """Seconds in which a tgtd that died is mostly back."""
 CHALLENGE = 'Bearer realm="StorLever", Basic realm="StorLever"'
@@ -117,9 +119,8 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
     extra: dict[str, Any] = {}
     match error:
         case Invalid():
-            faults = [Fault(wire_name(each.field), each.message) for each in error.faults]
-            detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
-            return problem(scope, status, error.code, detail, faults=faults)
+            told = [Fault(wire_name(each.field), each.message) for each in error.faults]
+            return _invalid(scope, told)
         case Conflict():
             hint = HINTS.get(error.code)
             detail = f"{error}; {hint}" if hint else str(error)
@@ -146,8 +147,14 @@ def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     for each in errors:
         where = ".".join(str(part) for part in each["loc"][1:]) or "body"
         faults.append(Fault(where, _rule(each)))
-    detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
-    return problem(request.scope, 422, Invalid.code, detail, faults=faults)
+    return _invalid(request.scope, faults)
+
+
+def _invalid(scope: Scope, faults: Sequence[Fault]) -> Response:
+    told, more = faults[:MOST_FAULTS], len(faults) - MOST_FAULTS
+    said = [f"{each.field}: {each.message}" for each in told]
+    detail = "; ".join([*said, f"and {more} more"] if more > 0 else said)
+    return problem(scope, STATUSES[Invalid], Invalid.code, detail, faults=told)
 
 
 def _rule(error: dict[str, Any]) -> str:
