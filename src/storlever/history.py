@@ -37,10 +37,6 @@ _SINCE = (  # a bare column is of the row that has the minimum
     "SELECT kind, name, document, digest, min(number) FROM past WHERE number > ? "
     "GROUP BY kind, name"
 )
-_LATER = (
-    "SELECT document, digest FROM past WHERE number > ? AND kind = ? AND name = ? "
-    "ORDER BY number LIMIT 1"
-)
 _SURPLUS = "SELECT number FROM revision ORDER BY number DESC LIMIT 1 OFFSET ?"
 _OLDEST = "SELECT number FROM revision ORDER BY number LIMIT ?"
 _BEYOND = 2**63 - 1
@@ -78,18 +74,16 @@ class History:
 
     def after(self, number: int, replaced: Iterable[Row]) -> list[Row]:
         """What it put in place of that, as it was replaced in its turn, or is now."""
-        return [(*row[:2], *self._next(number, *row[:2])) for row in replaced]
+        later = {row[:2]: row for row in self.since(number)}
+        return [later.get(row[:2]) or self._live(*row[:2]) for row in replaced]
 
     def since(self, number: int) -> list[Row]:
         """Of all that was touched after the revision, what there was then."""
         return [row[:4] for row in self._connection.execute(_SINCE, (number,))]
 
-    def _next(self, number: int, table: str, name: str) -> tuple[str | None, str | None]:
-        found = self._connection.execute(_LATER, (number, table, name)).fetchone()
-        if found is None:
-            found = self._connection.execute(schema.SQL[table].select_one, (name,)).fetchone()
-            found = found and found[1:]
-        return found or (None, None)
+    def _live(self, table: str, name: str) -> Row:
+        found = self._connection.execute(schema.SQL[table].select_one, (name,)).fetchone()
+        return table, name, *(found[1:] if found else (None, None))
 
     def due(self) -> int | None:
         """The last of those, up to BATCH, that are more than are kept; None where none are."""

@@ -126,7 +126,6 @@ def create_past(connection: sqlite3.Connection) -> None:
         "CREATE TABLE past (number INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, "
         "document TEXT, digest TEXT, PRIMARY KEY (number, kind, name)) STRICT, WITHOUT ROWID"
     )
-    connection.execute("CREATE INDEX past_of ON past (kind, name, number)")
     connection.execute(
         "CREATE TABLE revision (number INTEGER PRIMARY KEY, document TEXT NOT NULL, "
         "digest TEXT NOT NULL) STRICT"
