@@ -14,7 +14,7 @@ from storlever.model import Access, LogicalUnit, Place, Target
 from storlever.names import EVERYONE
 
 NONE = "none"
-AT_NEXT_LOGIN = "none: it counts at the next login"
+AT_NEXT_LOGIN = "counts at the next login"
 Sessions = Callable[[str], int]
 """How many sessions a target has now."""
 

@@ -533,8 +533,8 @@ class Service:
             answer = self._done(write).answer
         finally:
             self._rehearsing = False
-        texts = answer if isinstance(answer, tuple) else ()
-        return Rehearsal(self._steps, tuple(each for each in texts if isinstance(each, str)))
+        told = isinstance(answer, tuple) and all(isinstance(each, str) for each in answer)
+        return Rehearsal(self._steps, answer if told else ())  # else a token, which is none
 
     @contextmanager
     def _write(self) -> Iterator[None]:

@@ -183,6 +183,7 @@ class _TargetFields(_Shown):
     initiator_name_list: list[str]
     incominguser_list: list[str]
     outgoinguser_list: list[str]
+    session_list: list[SessionShown] | None
     lun_num: int
 
 
