@@ -1,7 +1,7 @@
 """The core, as it is asked by one request that changes something: on which conditions, whether in
 earnest, and what came of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -9,13 +9,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request, Response
 from pydantic import AfterValidator
 
-from storlever import failpoint
+from storlever import failpoint, names
 from storlever.errors import NotFound
 from storlever.inventory import Inventory
 from storlever.principal import Act
 from storlever.receipt import HEADER, Done, Key
 from storlever.rehearsal import Rehearsal
 from storlever.service import Service, Write
+from storlever.token import token_name
 from storlever.web.asked import location
 from storlever.web.body import JsonRequest
 from storlever.web.etag import Condition, View, tag
@@ -162,6 +163,20 @@ ExistsOk = Annotated[
 MissingOk = Annotated[bool, Query(description="200 where it is gone already")]
 
 
+GRAMMARS = {"iqn": names.target_name, "user": names.chap_name, "name": token_name}
+"""By parameter of a path."""
+
+
+def _could_be(parameters: Mapping[str, Any]) -> bool:
+    """Whether there could be what a path names: what could not is a mistake, and not gone."""
+    try:
+        for parameter in GRAMMARS.keys() & parameters.keys():
+            GRAMMARS[parameter](parameters[parameter])
+    except ValueError:
+        return False
+    return True
+
+
 async def _creating(
     request: Request,
     dry_run: DryRun = False,
@@ -186,8 +201,9 @@ async def _removing(
     missing_ok: MissingOk = False,
     match: IfMatch = None,
 ) -> Writing:
+    gone_ok = missing_ok and _could_be(request.path_params)
     condition = Condition(match)
-    return Writing(request.app.state.core, request, dry_run, condition, missing_ok=missing_ok)
+    return Writing(request.app.state.core, request, dry_run, condition, missing_ok=gone_ok)
 
 
 Creating = Annotated[Writing, Depends(_creating)]
