@@ -1,4 +1,4 @@
-"""How the documentation is built: `script/docs`, or sphinx-build. Nothing is loaded from other hosts."""
+"""How Sphinx builds the documentation; `script/docs` has it do so."""
 
 import sys
 from pathlib import Path

@@ -17,7 +17,7 @@ def setup(app: Sphinx) -> Json:
 
 
 def _write(app: Sphinx) -> None:
-    """Where it is not as it should be already, so that Sphinx sees no change where there is none."""
+    """Only where it differs, so that Sphinx sees no change where there is none."""
     folder = Path(app.srcdir)
     document = json.loads((folder / "openapi.json").read_text())
     text, page = "\n".join(_page(document)) + "\n", folder / "reference.md"
@@ -28,9 +28,9 @@ def _write(app: Sphinx) -> None:
 def _page(document: Json) -> Iterator[str]:
     yield "# API reference"
     yield ""
-    yield f"{document['info']['summary']}. Made from `openapi.json`, which the service serves too,"
-    yield "and which `/docs` lets you try. What all operations have in common is in [](api.md), what"
-    yield "the errors mean in [](errors.md)."
+    yield f"{document['info']['summary']}. Made from `openapi.json`, which the service serves"
+    yield "too, and which its `/docs` lets you try. What all operations have in common is in"
+    yield "[](api.md), what the errors mean in [](errors.md)."
     tag = None
     for path, operations in document["paths"].items():
         for method in METHODS:
@@ -49,7 +49,7 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> Itera
     yield f"`{operation['operationId']}` — takes {operation.get('x-role', 'nobody')}"
     rows = [
         (f"`{each['name']}`", each["in"], _shape(document, each["schema"]), _words(each))
-        for each in map(lambda found: _resolved(document, found), operation.get("parameters", []))
+        for each in (_resolved(document, found) for found in operation.get("parameters", []))
     ]
     yield from _table(("parameter", "in", "type", "meaning"), rows)
     if body := operation.get("requestBody"):
