@@ -22,6 +22,8 @@ MAY = {
     "names": "",
     "model": "errors names",
     "principal": "",
+    "receipt": "errors token",
+    "rehearsal": "change inventory model names",
     "token": "principal",
     "inventory": "errors model token",
     "change": "model",
@@ -49,13 +51,14 @@ MAY = {
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
     "service": "adoption audit backing clock document errors failpoint group inventory losses "
-    "model names principal reconciler shelf throttle token",
+    "model names principal receipt reconciler rehearsal shelf throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
     "schema": "durable errors seal",
     "state": "config home journal keyfile notes store",
-    "store": "audit errors failpoint history inventory journal model principal schema seal token",
+    "store": "audit errors failpoint history inventory journal model principal receipt schema seal "
+    "token",
     "notes": "errors model",
     "certificate": "",
     "notify": "",
@@ -82,6 +85,8 @@ PURE = {
     "failures",
     "principal",
     "audit",
+    "receipt",
+    "rehearsal",
 }
 IMPURE = {
     "os",
@@ -108,6 +113,8 @@ FOR_WEB = {
     "model",
     "names",
     "principal",
+    "receipt",
+    "rehearsal",
     "service",
     "throttle",
     "token",

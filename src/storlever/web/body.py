@@ -49,6 +49,11 @@ class JsonRequest(Request):
         text = await self.body()
         return _sound(text) if len(text) <= SMALL else await asyncio.to_thread(_sound, text)
 
+    @property
+    def received(self) -> bytes:
+        """What was read of it so far."""
+        return getattr(self, "_body", b"")
+
     def release(self) -> None:
         """Let another large body in."""
         while self._places:

@@ -16,11 +16,14 @@ from storlever.inventory import Direction, Inventory
 from storlever.model import Account, LogicalUnit, Target
 from storlever.principal import Role
 from storlever.service import Service
-from storlever.web.asked import Core
+from storlever.web import resource
+from storlever.web.asked import AskedOfOne, Tagged
 from storlever.web.body import HUGE_BODY
-from storlever.web.san import Force, done
+from storlever.web.etag import Condition
+from storlever.web.san import Force
 from storlever.web.table import API, Table
 from storlever.web.wire import ABSENT, Given, Password, StoreWord, TargetWish, UserName, grammar
+from storlever.web.writing import Changing
 
 table = Table(API, tag="config")
 
@@ -134,15 +137,18 @@ Prune = Annotated[bool, Query(description="what the lists do not name goes")]
 
 
 @table.get("/config", Role.READER, response_model=Config)
-async def get_config(core: Core, secrets: Secrets = False) -> Response:
-    if not secrets:
-        return Response(await core.read(_config), media_type="application/json")
-    role = core.act.principal.role
+async def get_config(core: Tagged, secrets: Secrets = False) -> Response:
+    inventory = await _with_secrets(core) if secrets else None
+    content = await core.read(_config, core, inventory)
+    return Response(content, media_type="application/json")
+
+
+async def _with_secrets(core: AskedOfOne) -> Inventory:
+    """Raises Forbidden."""
+    role = core.principal.role
     if role < Role.ADMIN:
         raise Forbidden(f"secrets=true takes an {Role.ADMIN}, and this is an {role}")
-    inventory = await core.write_apart(Service.hand_out_secrets)
-    content = await core.read(_config, inventory)
-    return Response(content, media_type="application/json")
+    return await core.with_secrets()
 
 
 async def _document(request: Request) -> Document:
@@ -176,19 +182,23 @@ BODY = {
     openapi_extra={"requestBody": BODY},
 )
 async def put_config(
-    core: Core,
+    core: Changing,
     document: Annotated[Document, Depends(_document)],
     prune: Prune = False,
     force: Force = False,
 ) -> Response:
     """All of it, or nothing. `force` of an admin also serves what the machine itself uses."""
     overrule = force and core.act.principal.role >= Role.ADMIN
-    return done(
+    if core.condition != Condition():  # a tag takes a look at everything
+        core.of(resource.config)
+    return core.changed(
         await core.write(Service.apply, document, prune=prune, force=force, overrule=overrule)
     )
 
 
-def _config(service: Service, with_secrets: Inventory | None = None) -> bytes:
+def _config(service: Service, core: AskedOfOne, with_secrets: Inventory | None) -> bytes:
+    """In a thread: it takes a while."""
+    core.tag(resource.config)
     inventory = with_secrets or service.inventory
     told = {
         "version": 1,

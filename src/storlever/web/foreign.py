@@ -1,16 +1,18 @@
 """Targets that somebody else made in tgtd: shown, and adopted on request."""
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from storlever.model import ObservedTarget, ObservedUnit
 from storlever.names import printable
 from storlever.principal import Role
 from storlever.service import Service
-from storlever.web.asked import Core, location
-from storlever.web.san import Iqn, Overrule, answer
+from storlever.web import resource
+from storlever.web.asked import Core
+from storlever.web.san import Iqn, Overrule
 from storlever.web.table import API, Table
 from storlever.web.wire import ABSENT, Given, UserCreate
+from storlever.web.writing import Creating
 
 table = Table(API, tag="foreign")
 
@@ -84,12 +86,10 @@ async def get_foreign(core: Core) -> list[ForeignShown]:
 
 
 @table.post("/foreign_list/{iqn}/adopt", Role.OPERATOR, status_code=201, response_class=Response)
-async def adopt_foreign(
-    request: Request, core: Core, iqn: Iqn, body: Adopt, force: Overrule
-) -> Response:
+async def adopt_foreign(core: Creating, iqn: Iqn, body: Adopt, force: Overrule) -> Response:
     """From now on the target is ours, and its sessions go on. Its users' passwords are set to
     those given, for tgtd does not tell them."""
     users = [user.account() for user in body.user_list] if body.given("user_list") else []
+    core.of(resource.target(iqn))
     warnings = await core.write(Service.adopt, iqn, users, overrule=force)
-    where = location(request, "san", "tgt", "target_list", iqn)
-    return answer(201, {"Location": where}, warnings)
+    return core.created(warnings, "san", "tgt", "target_list", iqn)

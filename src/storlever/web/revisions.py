@@ -10,8 +10,9 @@ from storlever.principal import Role
 from storlever.service import Service
 from storlever.web.asked import Core
 from storlever.web.audit import Number
-from storlever.web.san import Force, done
+from storlever.web.san import Force
 from storlever.web.table import API, Table
+from storlever.web.writing import Creating
 
 table = Table(API, tag="revision")
 
@@ -56,7 +57,7 @@ async def get_revision(core: Core, number: Revision) -> RevisionShown:
 
 
 @table.post("/revision_list/{number}/restore", Role.OPERATOR, response_class=Response)
-async def restore_revision(core: Core, number: Revision, force: Force = False) -> Response:
+async def restore_revision(core: Creating, number: Revision, force: Force = False) -> Response:
     """The state as it was after that revision; tokens stay. `force` as of PUT config."""
     overrule = force and core.act.principal.role >= Role.ADMIN
-    return done(await core.write(Service.restore, number, force=force, overrule=overrule))
+    return core.changed(await core.write(Service.restore, number, force=force, overrule=overrule))
