@@ -27,7 +27,7 @@ from storlever.web.etag import Condition, listed, tag
 from storlever.web.san import PREFIX
 from storlever.web.table import API, Guarded
 from storlever.web.threads import Threaded
-from tests.unit.core import ACT, Core, Crash, MortalStore
+from tests.unit.core import ACT, FOREIGN, Core, Crash, MortalStore
 from tests.unit.test_rights import ROUTES, method_of, path_of
 from tests.world import WIKI_TARGET, folder, image
 
@@ -268,13 +268,21 @@ def test_what_has_no_tag_meets_no_condition(core: Core) -> None:
 
 def test_every_write_can_be_rehearsed_over_http(core: Core, client: TestClient) -> None:
     core.service.add_token("nobody's", Role.READER, None)
+    core.add_foreign()
+    core.settle()
     inventory = core.service.inventory
+    _, one_before = core.service.revisions(None, 2)
     _, before = core.service.audit(Search())
     for route in ROUTES:
         method, path = method_of(route), path_of(route)
+        if path.endswith("/adopt"):
+            path = path.replace(WIKI_TARGET, FOREIGN)
+        if path.endswith("/restore"):
+            path = path.replace("/1/", f"/{one_before['revision']}/") + "?force=true"
         if method != "GET" and not path.endswith("outgoinguser_list/alice"):  # there is none
             body = _body(core, route)
-            answer = ask(client, method, f"{path}?dry_run=true", body, expect=200)
+            said = f"{path}{'&' if '?' in path else '?'}dry_run=true"
+            answer = ask(client, method, said, body, expect=200)
             assert answer.json()["steps"], (method, path)
             assert answer.json().keys() == {"steps", "warnings"}
             assert "ETag" not in answer.headers
@@ -288,6 +296,12 @@ def _body(core: Core, route: Guarded) -> Any:
     path, method = route.path, method_of(route)
     if method == "DELETE":
         return None
+    if path.endswith("/restore"):
+        return None
+    if path.endswith("/adopt"):
+        return {"user_list": [{"username": "stranger", "password": "stranger's"}]}
+    if path.endswith("/config"):
+        return {"target_list": [{"iqn": "iqn.2026-01.test:new"}]}
     if path.endswith("/conf"):
         return {"incomingdiscoveryuser": f"d:{SECRET}"}
     if "lun_list" in path:
