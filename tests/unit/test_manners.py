@@ -271,14 +271,9 @@ def test_every_write_can_be_rehearsed_over_http(core: Core, client: TestClient) 
     core.add_foreign()
     core.settle()
     inventory = core.service.inventory
-    _, one_before = core.service.revisions(None, 2)
     _, before = core.service.audit(Search())
     for route in ROUTES:
-        method, path = method_of(route), path_of(route)
-        if path.endswith("/adopt"):
-            path = path.replace(WIKI_TARGET, FOREIGN)
-        if path.endswith("/restore"):
-            path = path.replace("/1/", f"/{one_before['revision']}/") + "?force=true"
+        method, path = method_of(route), _path(core, route)
         if method != "GET" and not path.endswith("outgoinguser_list/alice"):  # there is none
             body = _body(core, route)
             said = f"{path}{'&' if '?' in path else '?'}dry_run=true"
@@ -289,6 +284,15 @@ def test_every_write_can_be_rehearsed_over_http(core: Core, client: TestClient) 
     assert core.service.inventory is inventory
     core.service.keep()
     assert core.service.audit(Search())[1] == before
+
+
+def _path(core: Core, route: Guarded) -> str:
+    """One that leads to something that can be done."""
+    path = path_of(route).replace(f"{WIKI_TARGET}/adopt", f"{FOREIGN}/adopt")
+    if not path.endswith("/restore"):
+        return path
+    _, one_before = core.service.revisions(None, 2)
+    return path.replace("/1/", f"/{one_before['revision']}/") + "?force=true"
 
 
 def _body(core: Core, route: Guarded) -> Any:
@@ -335,10 +339,13 @@ POSTS = [route for route in ROUTES if method_of(route) == "POST"]
 def test_the_same_request_with_the_same_key_gets_the_first_answer_again(
     core: Core, client: TestClient, route: Guarded
 ) -> None:
-    path, body = path_of(route), _body(core, route)
-    first = ask(client, "POST", path, body, expect=201, Idempotency_Key="k")
+    core.add_foreign()
+    core.settle()
+    path, body = _path(core, route), _body(core, route)
+    status = 201 if route.status_code == 201 else 200
+    first = ask(client, "POST", path, body, expect=status, Idempotency_Key="k")
     revision = core.service.inventory
-    again = ask(client, "POST", path, body, expect=201, Idempotency_Key="k")
+    again = ask(client, "POST", path, body, expect=status, Idempotency_Key="k")
     assert again.headers["Idempotency-Replayed"] == "true"
     assert "Idempotency-Replayed" not in first.headers
     for name in ("Location", "Warning"):

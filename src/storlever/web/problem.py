@@ -123,7 +123,7 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
     match error:
         case Invalid():
             told = [Fault(wire_name(each.field), each.message) for each in error.faults]
-            return _invalid(scope, told)
+            return _invalid(scope, error.code, told)
         case Conflict():
             hint = HINTS.get(error.code)
             detail = f"{error}; {hint}" if hint else str(error)
@@ -150,14 +150,14 @@ def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     for each in errors:
         where = ".".join(str(part) for part in each["loc"][1:]) or "body"
         faults.append(Fault(where, _rule(each)))
-    return _invalid(request.scope, faults)
+    return _invalid(request.scope, Invalid.code, faults)
 
 
-def _invalid(scope: Scope, faults: Sequence[Fault]) -> Response:
+def _invalid(scope: Scope, code: str, faults: Sequence[Fault]) -> Response:
     told, more = faults[:MOST_FAULTS], len(faults) - MOST_FAULTS
     said = [f"{each.field}: {each.message}" for each in told]
     detail = "; ".join([*said, f"and {more} more"] if more > 0 else said)
-    return problem(scope, STATUSES[Invalid], Invalid.code, detail, faults=told)
+    return problem(scope, STATUSES[Invalid], code, detail, faults=told)
 
 
 def _rule(error: dict[str, Any]) -> str:
