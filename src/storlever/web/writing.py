@@ -124,7 +124,7 @@ class Writing:
         )
 
     def _key(self) -> Key | None:
-        if self.key is None or self.dry_run:
+        if self.key is None:
             return None
         request, principal = self.request, self.act.principal
         body = request.received if isinstance(request, JsonRequest) else b""
