@@ -193,27 +193,11 @@ class Reconciler:
         """The changes that `enforce` would make. Raises what it would raise, but for what only tgtd
         knows; nothing changes but what another look finds, and that is true."""
         changes = self._permitted(before, desired, scope)
-        try:
-            self._try_out(changes, scope)
-        except Refused as refused:
-            if not refused.drift:
-                raise
-            self._look_again(before)
-            self._require_known(desired, scope)
-            self._require_ours(before, desired, scope)
-            changes = self._plan(desired, scope)
-            self._try_out(changes, scope)
-        return changes
-
-    def _try_out(self, changes: Iterable[Change], scope: Scope) -> None:
-        """Make the changes of a part of what is known."""
-        part = self._observed.part(scope.targets)
         for change in changes:
-            part.check(change)
             self.backend.require_fit(change)
             if isinstance(change, EndSessions) and not change.force:
                 self.require_no_sessions(change.target)
-            part.apply(change)
+        return changes
 
     def _permitted(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
         """The plan, if there is nothing against it. Raises Unavailable and Conflict."""

@@ -49,6 +49,7 @@ class Statements:
 _TIME = "json_extract(document, '$.time')"
 """Of a receipt."""
 FORGET_RECEIPTS = f"DELETE FROM receipt WHERE {_TIME} <= ?"  # noqa: S608
+COUNT_RECEIPTS = "SELECT count(*) FROM receipt"
 OLD_RECEIPTS = f"SELECT max({_TIME}) FROM receipt WHERE {_TIME} < ?"  # noqa: S608
 BEYOND_RECEIPTS = f"SELECT {_TIME} FROM receipt ORDER BY {_TIME} DESC LIMIT 1 OFFSET ?"  # noqa: S608
 

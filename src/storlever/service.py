@@ -772,7 +772,7 @@ class Service:
         scope = write.scope(self._failing())
         if self._rehearsing:
             changes = self._reconciler.rehearse(write.before, write.after, scope)
-            self._steps = steps(edit, write.before, write.after, changes, self._count)
+            self._steps += steps(edit, write.before, write.after, changes, self._count)
             return
         self._reconciler.enforce(write.before, write.after, scope, verify)
         self._group = self._group.joined(write)
@@ -784,7 +784,7 @@ class Service:
     def _adopt(self, edit: Edit) -> None:
         """Take an edit of the latest that is nothing to tgtd."""
         if self._rehearsing:
-            self._steps = steps(edit, self._latest, self._latest.after(edit), (), self._count)
+            self._steps += steps(edit, self._latest, self._latest.after(edit), (), self._count)
             return
         self._edit = edit
         self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,10 +21,10 @@ from storlever.model import Account
 from storlever.principal import Role
 from storlever.receipt import LASTS, Done, Key, Receipt
 from storlever.service import Service, Write
-from storlever.web import resource
+from storlever.web import etag, resource
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
-from storlever.web.etag import Condition, listed, tag
+from storlever.web.etag import Condition, Tags, listed
 from storlever.web.san import PREFIX
 from storlever.web.table import API, Guarded
 from storlever.web.threads import Threaded
@@ -130,8 +131,8 @@ def test_a_users_tag_changes_with_the_password_and_cannot_be_tried_without_the_k
     path = f"{TARGET}/incominguser_list/alice"
     before = tag_of(client, path)
     wish = resource.user(WIKI_TARGET, IN, "alice")(core.service.inventory)
-    assert tag(core.service.tag_key, wish) == before
-    assert tag(KEY, wish) != before
+    assert Tags(core.service.tag_key).of(wish) == before
+    assert Tags(KEY).of(wish) != before
     core.service.set_secret(WIKI_TARGET, IN, "alice", "another secret")
     assert tag_of(client, path) != before
 
@@ -153,6 +154,19 @@ def test_who_has_what_there_is_is_told_so(client: TestClient) -> None:
         assert answer.headers["ETag"] == found
         assert not answer.content
         ask(client, "GET", path, expect=200, If_None_Match=f"W/{found}")
+
+
+def test_a_tag_is_the_same_whether_its_value_was_seen_before(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many were seen, and whichever object stands for it."""
+    monkeypatch.setattr(etag, "MOST_KNOWN", 1)
+    tags, inventory = Tags(KEY), core.service.inventory
+    views = [resource.target(WIKI_TARGET), resource.units(WIKI_TARGET), resource.targets]
+    first = [tags.of(view(inventory)) for view in views]
+    assert len(set(first)) == len(views)
+    assert first == [tags.of(view(deepcopy(inventory))) for view in views]
+    assert first == [Tags(KEY).of(view(inventory)) for view in views]
 
 
 @pytest.mark.parametrize(
@@ -206,32 +220,32 @@ def test_what_somebody_changed_is_not_written_over(
 def test_the_tag_in_an_answer_is_of_what_that_write_left(core: Core) -> None:
     """Not of what a later one of its group made of it: whoever builds on it would not notice."""
     service, seen = core.service, []
-    view, key = resource.target(WIKI_TARGET), core.service.tag_key
+    view, tags = resource.target(WIKI_TARGET), Tags(KEY)
     service.together(
         [
             Write(
                 ACT,
                 partial(service.edit_target, WIKI_TARGET, addresses=(address,)),
-                left=lambda inventory: seen.append(tag(key, view(inventory))),
+                left=lambda inventory: seen.append(tags.of(view(inventory))),
             )
             for address in ("10.0.0.1", "10.0.0.2")
         ]
     )
     assert len(set(seen)) == 2
-    assert seen[1] == tag(key, view(service.inventory))
+    assert seen[1] == tags.of(view(service.inventory))
 
 
 def test_a_condition_is_asked_of_what_the_write_begins_with(core: Core) -> None:
     """Of two in a group that build on the same, one is refused."""
     service, view = core.service, resource.target(WIKI_TARGET)
-    key = service.tag_key
-    condition = Condition(tag(key, view(service.inventory)))
+    tags = Tags(KEY)
+    condition = Condition(tags.of(view(service.inventory)))
     done, refused = service.together(
         [
             Write(
                 ACT,
                 partial(service.edit_target, WIKI_TARGET, addresses=(address,)),
-                require=partial(condition.require, key, view),
+                require=partial(condition.require, tags, view),
             )
             for address in ("10.0.0.1", "10.0.0.2")
         ]
@@ -259,8 +273,8 @@ def test_what_is_there_is_not_made_where_it_must_be_new(client: TestClient) -> N
 def test_what_has_no_tag_meets_no_condition(core: Core) -> None:
     for condition in (Condition("*"), Condition('"x"')):
         with pytest.raises(Exception, match="If-Match"):
-            condition.require(KEY, None, core.service.inventory)
-    Condition(None, "*").require(KEY, None, core.service.inventory)
+            condition.require(Tags(KEY), None, core.service.inventory)
+    Condition(None, "*").require(Tags(KEY), None, core.service.inventory)
 
 
 # -- dry runs

@@ -69,7 +69,8 @@ def rehearsed(core: Core, call: Call, *, drift: bool = False) -> Any:
 def _everything(core: Core, drift: bool) -> tuple[object, ...]:
     """All that a write could leave behind."""
     reconciler, service = core.reconciler, core.service
-    core.service.keep()
+    service.keep()
+    service._claim_opened()  # by passes, as every write does first
     return (
         core.shown(),
         None if drift else deepcopy(reconciler._observed),
@@ -302,6 +303,17 @@ def test_a_file_that_is_gone_fails_a_rehearsal_as_it_would_the_write(core: Core)
     core.service.edit_unit(T, 1, {"online": False})
     outcome = rehearsed(core, lambda s: s.edit_unit(T, 1, {"online": True}))
     assert outcome.code == "backing-store-missing"
+
+
+def test_what_is_refused_without_asking_tgtd_is_refused_in_a_rehearsal(core: Core) -> None:
+    """The next tgtd does without a file that is gone, and an edit of its LUN would open it."""
+    (core.folder / "1.img").unlink()
+    core.tgtd.restart()
+    core.settle()
+    foretold = rehearsed(core, lambda s: s.edit_unit(T, 1, {"scsi_id": "x"}))
+    (outcome,) = core.together([lambda: core.service.edit_unit(T, 1, {"scsi_id": "x"})])
+    assert (foretold.code, str(foretold)) == (outcome.code, str(outcome))
+    assert foretold.code == "backing-store-missing"
 
 
 def test_a_rehearsal_among_writes_stands_on_those_before_it(core: Core) -> None:

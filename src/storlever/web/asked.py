@@ -14,7 +14,7 @@ from storlever.principal import Principal
 from storlever.receipt import Done
 from storlever.service import Service, TargetStatus, Write
 from storlever.web.edge import Edge
-from storlever.web.etag import View, listed, tag
+from storlever.web.etag import View, listed
 from storlever.web.gate import act_of
 from storlever.web.table import API, say
 from storlever.web.threads import Answer, Given, Method, Threaded
@@ -72,7 +72,7 @@ class AskedOfOne(Asked):
     def tag(self, view: View) -> None:
         """Say the tag of what is asked for: before it is read, so that a tag is never newer than
         what it is of. Raises NotFound, and Unchanged where the client has it."""
-        found = tag(self.service.tag_key, view(self.service.inventory))
+        found = self.core.tags.of(view(self.service.inventory))
         if self.known is not None and found in listed(self.known):
             raise Unchanged(found)
         say(self.request, "ETag", found)

@@ -28,7 +28,7 @@ def target_names(inventory: Inventory) -> object:
 
 
 def targets(inventory: Inventory) -> object:
-    return [_target(inventory, inventory.targets[name]) for name in sorted(inventory.targets)]
+    return tuple(_target(inventory, inventory.targets[name]) for name in sorted(inventory.targets))
 
 
 def target(name: str) -> View:
@@ -74,8 +74,8 @@ def _target(inventory: Inventory, target: Target) -> object:
     return target, _accounts(inventory, target.accounts)
 
 
-def _accounts(inventory: Inventory, names: frozenset[str]) -> list[Account]:
-    return [inventory.accounts[name] for name in sorted(names)]
+def _accounts(inventory: Inventory, names: frozenset[str]) -> tuple[Account, ...]:
+    return tuple(inventory.accounts[name] for name in sorted(names))
 
 
 def users_of(target: Target, direction: Direction) -> tuple[str, ...]:

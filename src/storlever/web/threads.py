@@ -18,6 +18,7 @@ from storlever.errors import Conflict, Unavailable
 from storlever.receipt import Done, Key
 from storlever.rehearsal import Rehearsal
 from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
+from storlever.web.etag import Tags
 
 READERS = 16
 MOST_TOGETHER = 64
@@ -49,6 +50,7 @@ class Threaded:
         """Targets that are waited for in threads."""
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
+        self.tags = Tags(service.tag_key)
         self._keys: set[str] = set()
         """Of requests that are not answered yet."""
 

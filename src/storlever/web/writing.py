@@ -19,7 +19,7 @@ from storlever.service import Service, Write
 from storlever.token import token_name
 from storlever.web.asked import location
 from storlever.web.body import JsonRequest
-from storlever.web.etag import Condition, View, tag
+from storlever.web.etag import Condition, View
 from storlever.web.gate import act_of
 from storlever.web.resource import Same, excused
 from storlever.web.table import say
@@ -118,13 +118,13 @@ class Writing:
             call,
             rehearsed=self.dry_run,
             key=self._key(),
-            require=partial(self.condition.require, self.service.tag_key, self._view),
+            require=partial(self.condition.require, self.core.tags, self._view),
             left=self._say_tag,
             excuses=excused(self._same, missing_ok=self.missing_ok),
         )
 
     def _key(self) -> Key | None:
-        if self.key is None or self.dry_run:
+        if self.key is None:
             return None
         request, principal = self.request, self.act.principal
         body = request.received if isinstance(request, JsonRequest) else b""
@@ -135,7 +135,7 @@ class Writing:
         """That of what this write left: a later one may have changed it before the answer."""
         if self._view is not None:
             try:
-                say(self.request, "ETag", tag(self.service.tag_key, self._view(inventory)))
+                say(self.request, "ETag", self.core.tags.of(self._view(inventory)))
             except NotFound:
                 return  # it is gone
 
