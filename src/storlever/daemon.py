@@ -33,6 +33,7 @@ from storlever.loop import Loop
 from storlever.notify import Manager
 from storlever.principal import Role
 from storlever.reconciler import Reconciler
+from storlever.sampler import Sampler
 from storlever.service import Service
 from storlever.state import opened
 from storlever.territory import Territory
@@ -96,7 +97,7 @@ def serve(settings: Settings) -> None:
         loop = Loop(reconciler, lambda: service.inventory, lock)
         # So that the first answers are of a tgtd that has what is desired, if there is one.
         loop.tend(first=True)
-        for beside in (loop, Keeper(service)):
+        for beside in (loop, Keeper(service), service.sampler):
             stack.enter_context(_running(beside))
         sys.setswitchinterval(SWITCH)
         gc.collect()
@@ -148,7 +149,7 @@ def _identity(settings: Settings) -> Identity | None:
 
 
 @contextlib.contextmanager
-def _running(beside: Loop | Keeper) -> Iterator[None]:
+def _running(beside: Loop | Keeper | Sampler) -> Iterator[None]:
     """In a thread of its own."""
     thread = threading.Thread(target=beside.run, name=type(beside).__name__.lower())
     thread.start()

@@ -2,7 +2,8 @@
 
     StorLeverError
     ├── Invalid        the request breaks a rule; `faults` names every field
-    ├── NotFound       target-not-found, user-not-found, lun-not-found, token-not-found
+    ├── NotFound       target-not-found, user-not-found, lun-not-found, session-not-found,
+    │                  token-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Unauthenticated  nobody knows who asks: token-missing, token-unknown, token-expired
     │   └── Throttled      and they ask too often

@@ -10,20 +10,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from storlever import audit, failpoint
+from storlever.admission import Admission, Asking, admission, shutting_out
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
-from storlever.errors import StateFailed, Unauthenticated, Unavailable
+from storlever.errors import NotFound, StateFailed, Unauthenticated, Unavailable
+from storlever.events import of_edit
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
     FITTING,
+    Access,
     Account,
     DeviceType,
     LogicalUnit,
@@ -34,6 +37,7 @@ from storlever.model import (
 from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
 from storlever.reconciler import Reconciler
+from storlever.sampler import Sampler, Visit
 from storlever.shelf import Host, Shelf
 from storlever.throttle import Throttle
 from storlever.token import Token
@@ -151,6 +155,9 @@ class Service:
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
+        self.events = reconciler.events
+        """What happened, commits in their order."""
+        self.sampler = Sampler(reconciler, lambda: self.inventory, self.events)
         for target in self.inventory.targets.values():
             for unit in target.units:
                 self._shelf.claim((target.name, unit.lun), [unit])
@@ -188,6 +195,22 @@ class Service:
             self._reconciler.foreign,
             self._reconciler.backend.hole,
         )
+
+    def visits(self, name: str) -> Mapping[int, Visit]:
+        """The sessions of a target by number, as they were at most a few seconds ago. Raises
+        NotFound, and Unavailable while tgtd is down: nobody knows of them."""
+        self.inventory.target(name)
+        self._reconciler.require_up()
+        return self.sampler.visits(name)
+
+    def aliases(self, name: str, sessions: Iterable[Session]) -> dict[int, str]:
+        """What sessions of a target called themselves besides, where that is beyond doubt."""
+        return self._reconciler.backend.aliases(name, sessions)
+
+    def admission(self, name: str, asking: Asking) -> Admission:
+        target = self.inventory.target(name)
+        failing = self._reconciler.failures.get((name, None))
+        return admission(target, asking, self._reconciler.down or failing)
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
         """What is known of tgtd does not count: it may be that of a write that is not done yet."""
@@ -342,6 +365,45 @@ class Service:
         with self._write():
             self._enact(self._latest.remove_unit(name, lun))
         return ()
+
+    # -- sessions
+
+    def shut_out(self, name: str, sid: int) -> tuple[Session, Access]:
+        """Take a session's own entries off the lists; the session, and what was taken. Raises
+        Conflict where that would shut out others, or nobody."""
+        with self._write():
+            target, session = self._latest.target(name), self._session(name, sid)
+            left = shutting_out(target.access, session)
+            self._enact(self._latest.edit_target(name, names=left.names, addresses=left.addresses))
+        return session, target.access.without(left)
+
+    def end_session(self, name: str, sid: int) -> None:
+        with self._write():
+            self._latest.target(name)
+            self._end(name, self._session(name, sid))
+
+    def end_shut_out(self, name: str, out: Session) -> int:
+        """End what sessions there are of one that was shut out; how many there were."""
+        with self._write():
+            same = [
+                each
+                for each in self._reconciler.sessions(name)
+                if (each.initiator_name, each.address) == (out.initiator_name, out.address)
+            ]
+            for session in same:
+                self._end(name, session)
+        return len(same)
+
+    def _session(self, name: str, sid: int) -> Session:
+        for session in self._reconciler.sessions(name):
+            if session.sid == sid:
+                return session
+        raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
+
+    def _end(self, name: str, session: Session) -> None:
+        with suppress(Unavailable):  # what it did last counts, where that can still be had
+            self.sampler.look()
+        self._reconciler.close(name, session.sid)
 
     # -- tokens
 
@@ -541,6 +603,7 @@ class Service:
             raise
         # Nothing can fail between a commit and these lines.
         self.inventory = group.after
+        self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
         self._reconciler.opened |= group.moved
         failpoint.reached("write.committed")
@@ -556,7 +619,8 @@ class Service:
         told, lost = list(self._told), self._lost
         note = [audit.entry(OURSELVES, now(), f"{lost} entries were lost")] if lost else []
         try:
-            self._store.commit(edit, (*told, *note, *self._entries))
+            with self._reconciler.tally.commits.measured():
+                self._store.commit(edit, (*told, *note, *self._entries))
         except StateFailed as error:
             if error.code != "state-full" or not (told and edit):
                 raise

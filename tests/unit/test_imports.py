@@ -35,8 +35,13 @@ MAY = {
     "throttle": "",
     "user": "errors",
     "alarm": "",
-    "reconciler": "alarm backoff change errors failpoint failures inventory model names "
-    "observed plan",
+    "admission": "errors model names",
+    "counters": "model",
+    "events": "audit clock inventory model",
+    "tally": "",
+    "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
+    "observed plan tally",
+    "sampler": "clock counters errors events inventory model reconciler",
     "keeper": "errors service",
     "loop": "errors failpoint inventory reconciler",
     "territory": "",
@@ -44,8 +49,8 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "audit backing clock errors failpoint group inventory model names principal "
-    "reconciler shelf throttle token",
+    "service": "admission audit backing clock errors events failpoint group inventory model names "
+    "principal reconciler sampler shelf throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -75,6 +80,8 @@ PURE = {
     "failures",
     "principal",
     "audit",
+    "admission",
+    "counters",
 }
 IMPURE = {
     "os",
@@ -91,15 +98,18 @@ IMPURE = {
 }
 WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
 FOR_WEB = {
+    "admission",
     "audit",
     "certificate",
     "clock",
     "errors",
+    "events",
     "failpoint",
     "inventory",
     "model",
     "names",
     "principal",
+    "sampler",
     "service",
     "throttle",
     "token",

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, health, openapi, san, tokens
+from storlever.web import audit, docs, health, openapi, san, sessions, tokens
 from storlever.web.authentication import Authentication
 from storlever.web.body import LARGE_BODIES
 from storlever.web.edge import Edge
@@ -21,7 +21,7 @@ from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
 
-TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
+TABLES = (san.table, sessions.table, tokens.table, audit.table, health.table, docs.table)
 
 
 def create_app(

@@ -68,6 +68,9 @@ CODES = {
 }
 
 
+NUMBERED = {"lun": "LUN", "id": "session"}
+"""What a number in a path stands for."""
+
 HINTS = {
     "sessions-active": "say force=true to close them",
     "backing-store-held": "an admin may say force=true to serve it all the same",
@@ -133,8 +136,9 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
 def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     """What pydantic found, every fault with its field; a value that was sent is not repeated."""
     errors = list(errors)
-    if any(each["loc"][0] == "path" for each in errors):
-        return problem(request.scope, 404, "lun-not-found", "no such LUN")
+    if unknown := [str(each["loc"][1]) for each in errors if each["loc"][0] == "path"]:
+        what = NUMBERED[unknown[0]]
+        return problem(request.scope, 404, f"{what.lower()}-not-found", f"no such {what}")
     faults = []
     for each in errors:
         where = ".".join(str(part) for part in each["loc"][1:]) or "body"
