@@ -241,7 +241,12 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
 
 def _http(core: Threaded, edge: Edge, identity: Identity | None) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(core, edge, identity.warnings if identity else tuple),
+        create_app(
+            core,
+            edge,
+            identity.warnings if identity else tuple,
+            identity.valid_until if identity else lambda: None,
+        ),
         http=HttpProtocol,
         loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,

@@ -60,6 +60,11 @@ class Access:
         """The ACL entries that say this in tgtd, where an empty ACL admits nobody."""
         return (*self.addresses, *self.names) or (EVERYONE,)
 
+    @property
+    def everybody(self) -> bool:
+        """Whether it lets in whoever comes."""
+        return EVERYONE in self.entries
+
     def without(self, other: "Access") -> "Access":
         """The entries that the other one has not."""
         return Access(

@@ -60,9 +60,13 @@ class Sampler:
         """The sessions of a target, by number, as of the last sample."""
         return self._visits.get(target, {})
 
+    def present(self) -> dict[str, int]:
+        """How many sessions there were, by target, where there were any."""
+        return {target: len(visits) for target, visits in self._visits.items()}
+
     def run(self) -> None:
         """Until it is stopped, whatever happens."""
-        interval = SHORTEST_INTERVAL
+        interval = 0.0
         while not self._stopped.wait(interval):
             try:
                 started = time.monotonic()

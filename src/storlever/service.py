@@ -22,6 +22,7 @@ from storlever.backing import BackingStore
 from storlever.clock import now
 from storlever.errors import NotFound, StateFailed, Unauthenticated, Unavailable
 from storlever.events import of_edit
+from storlever.figures import Figures
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
@@ -206,6 +207,23 @@ class Service:
     def aliases(self, name: str, sessions: Iterable[Session]) -> dict[int, str]:
         """What sessions of a target called themselves besides, where that is beyond doubt."""
         return self._reconciler.backend.aliases(name, sessions)
+
+    def figures(self) -> Figures:
+        """Without a lock: each of them is true, if not at the very same moment."""
+        reconciler, sampler = self._reconciler, self.sampler
+        return Figures(
+            self.inventory,
+            reconciler.down,
+            reconciler.backend.hole,
+            0 if reconciler.down else reconciler.pid,
+            len(reconciler.foreign),
+            reconciler.failures.copy(),
+            reconciler.tally,
+            sampler.counters.units,
+            sampler.present(),
+            sampler.taken,
+            self.events.last,
+        )
 
     def admission(self, name: str, asking: Asking) -> Admission:
         target = self.inventory.target(name)

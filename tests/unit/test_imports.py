@@ -39,6 +39,7 @@ MAY = {
     "counters": "model",
     "events": "audit clock inventory model",
     "tally": "",
+    "figures": "inventory model tally",
     "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
     "observed plan tally",
     "sampler": "clock counters errors events inventory model reconciler",
@@ -49,8 +50,8 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "admission audit backing clock errors events failpoint group inventory model names "
-    "principal reconciler sampler shelf throttle token",
+    "service": "admission audit backing clock errors events failpoint figures group inventory "
+    "model names principal reconciler sampler shelf throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -96,7 +97,7 @@ IMPURE = {
     "sys",
     "io",
 }
-WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
+WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11", "prometheus_client"}
 FOR_WEB = {
     "admission",
     "audit",
@@ -105,12 +106,14 @@ FOR_WEB = {
     "errors",
     "events",
     "failpoint",
+    "figures",
     "inventory",
     "model",
     "names",
     "principal",
     "sampler",
     "service",
+    "tally",
     "throttle",
     "token",
     "user",

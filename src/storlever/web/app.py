@@ -1,6 +1,7 @@
 """The application: routes, the gate before them, the errors after them."""
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 
 from anyio import CapacityLimiter
@@ -12,29 +13,44 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, health, openapi, san, sessions, tokens
+from storlever.web import audit, docs, health, metrics, openapi, san, sessions, tokens
 from storlever.web.authentication import Authentication
 from storlever.web.body import LARGE_BODIES
 from storlever.web.edge import Edge
 from storlever.web.gate import Gate, marks
+from storlever.web.meter import Meter
+from storlever.web.metrics import Metrics
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
 
-TABLES = (san.table, sessions.table, tokens.table, audit.table, health.table, docs.table)
+TABLES = (
+    san.table,
+    sessions.table,
+    metrics.table,
+    tokens.table,
+    audit.table,
+    health.table,
+    docs.table,
+)
 
 
 def create_app(
-    core: Threaded, edge: Edge, warnings: Callable[[], tuple[str, ...]] = tuple
+    core: Threaded,
+    edge: Edge,
+    warnings: Callable[[], tuple[str, ...]] = tuple,
+    valid_until: Callable[[], datetime | None] = lambda: None,
 ) -> FastAPI:
-    """`warnings`: what somebody should see to, at the moment."""
+    """`warnings`: what somebody should see to, at the moment. `valid_until`: when the TLS
+    certificate ends."""
     authentication = Authentication(edge, core.service)
+    measured = Metrics(core, edge, warnings, valid_until)
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(edge, authentication, core),
+        middleware=_middleware(edge, authentication, core, measured.meter),
         exception_handlers={
             StorLeverError: _on_error,
             RequestValidationError: _on_faults,
@@ -45,6 +61,7 @@ def create_app(
     app.state.core = core
     app.state.edge = edge
     app.state.warnings = warnings
+    app.state.metrics = measured
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))
@@ -55,8 +72,12 @@ def create_app(
     return app
 
 
-def _middleware(edge: Edge, authentication: Authentication, core: Threaded) -> list[Middleware]:
-    gate = Middleware(Gate, edge=edge, authentication=authentication, service=core.service)
+def _middleware(
+    edge: Edge, authentication: Authentication, core: Threaded, meter: Meter
+) -> list[Middleware]:
+    gate = Middleware(
+        Gate, edge=edge, authentication=authentication, service=core.service, meter=meter
+    )
     if not edge.origins:
         return [gate]
     pages = Middleware(
