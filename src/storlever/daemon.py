@@ -13,9 +13,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -109,7 +110,15 @@ def serve(settings: Settings) -> None:
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
             ready = partial(manager.tell, "READY=1")
-            Server(_http(core, edge, identity), hangup, secure, identity, ready=ready).run(plain)
+            app = create_app(
+                core,
+                edge,
+                identity.warnings if identity else tuple,
+                identity.valid_until if identity else lambda: None,
+            )
+            leaving = app.state.streams.end
+            server = Server(_http(app), hangup, secure, identity, ready=ready, leaving=leaving)
+            server.run(plain)
         manager.tell("STOPPING=1")
 
 
@@ -239,14 +248,9 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     sys.stdout.flush()
 
 
-def _http(core: Threaded, edge: Edge, identity: Identity | None) -> uvicorn.Config:
+def _http(app: Callable[..., Any]) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(
-            core,
-            edge,
-            identity.warnings if identity else tuple,
-            identity.valid_until if identity else lambda: None,
-        ),
+        app,
         http=HttpProtocol,
         loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,

@@ -68,16 +68,14 @@ class Events:
             start = len(self._kept) - missed
             return list(islice(self._kept, start, start + limit))
 
-    @contextlib.contextmanager
-    def listening(self, bell: Bell) -> Iterator[None]:
+    def listen(self, bell: Bell) -> None:
         """`bell` is rung after each publication, by whichever thread that is."""
         with self._lock:
             self._bells |= {bell}
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._bells -= {bell}
+
+    def unlisten(self, bell: Bell) -> None:
+        with self._lock:
+            self._bells -= {bell}
 
 
 def of_edit(edit: Edit, old: Inventory) -> Iterator[Told]:

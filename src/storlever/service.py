@@ -519,12 +519,14 @@ class Service:
             return [error for _ in writes]
         return outcomes
 
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether the token that was shown still is one, if it was a token."""
+        return _is_valid(principal, self.inventory)
+
     def _require_valid(self, principal: Principal) -> None:
         """Raises Unauthenticated for a token that was revoked, or expired, since it was shown."""
-        if principal.digest:
-            token = self._latest.tokens.get(principal.name.partition(":")[2])
-            if token is None or token.digest != principal.digest or token.expired(now()):
-                raise Unauthenticated("the token is not valid any more", code="token-unknown")
+        if not _is_valid(principal, self._latest):
+            raise Unauthenticated("the token is not valid any more", code="token-unknown")
 
     def _outcome(self, write: Write) -> Any:
         before, self._edit = self._group, Edit()
@@ -671,6 +673,13 @@ class Service:
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
+
+
+def _is_valid(principal: Principal, inventory: Inventory) -> bool:
+    if not principal.digest:
+        return True
+    token = inventory.tokens.get(principal.name.partition(":")[2])
+    return token is not None and token.digest == principal.digest and not token.expired(now())
 
 
 def no_turn() -> Unavailable:

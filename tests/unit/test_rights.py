@@ -51,7 +51,7 @@ def path_of(route: Guarded) -> str:
     for name, value in VALUES.items():
         path = path.replace(f"{{{name}}}", value)
     assert "{" not in path
-    return path
+    return path + ("?follow=false" if path.endswith("/events") else "")  # else it has no end
 
 
 def method_of(route: Guarded) -> str:

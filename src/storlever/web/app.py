@@ -13,10 +13,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, health, metrics, openapi, san, sessions, tokens
+from storlever.web import audit, docs, events, health, metrics, openapi, san, sessions, tokens
 from storlever.web.authentication import Authentication
 from storlever.web.body import LARGE_BODIES
 from storlever.web.edge import Edge
+from storlever.web.events import Streams
 from storlever.web.gate import Gate, marks
 from storlever.web.meter import Meter
 from storlever.web.metrics import Metrics
@@ -28,6 +29,7 @@ TABLES = (
     san.table,
     sessions.table,
     metrics.table,
+    events.table,
     tokens.table,
     audit.table,
     health.table,
@@ -44,7 +46,8 @@ def create_app(
     """`warnings`: what somebody should see to, at the moment. `valid_until`: when the TLS
     certificate ends."""
     authentication = Authentication(edge, core.service)
-    measured = Metrics(core, edge, warnings, valid_until)
+    streams = Streams(core.service.events)
+    measured = Metrics(core, edge, warnings, valid_until, streams)
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
@@ -62,6 +65,7 @@ def create_app(
     app.state.edge = edge
     app.state.warnings = warnings
     app.state.metrics = measured
+    app.state.streams = streams
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))

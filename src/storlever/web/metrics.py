@@ -26,6 +26,7 @@ from storlever.principal import Role
 from storlever.service import Service
 from storlever.tally import Span
 from storlever.web.edge import Edge
+from storlever.web.events import Streams
 from storlever.web.meter import Meter
 from storlever.web.table import Table
 from storlever.web.threads import Threaded
@@ -49,12 +50,13 @@ class Metrics:
         edge: Edge,
         warnings: Callable[[], tuple[str, ...]],
         valid_until: Callable[[], datetime | None],
+        streams: Streams,
     ) -> None:
         self.meter = Meter()
         self._core = core
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Core(core.service))
-        self._registry.register(_Edge(core.service, edge, warnings, valid_until))
+        self._registry.register(_Edge(core.service, edge, warnings, valid_until, streams))
         self._registry.register(self.meter)
         ProcessCollector(registry=self._registry)
         tgtd = core.service.figures
@@ -188,8 +190,10 @@ class _Edge(Collector):
         edge: Edge,
         warnings: Callable[[], tuple[str, ...]],
         valid_until: Callable[[], datetime | None],
+        streams: Streams,
     ) -> None:
         self._service = service
+        self._streams = streams
         self._edge = edge
         self._warnings = warnings
         self._valid_until = valid_until
@@ -205,6 +209,9 @@ class _Edge(Collector):
             "storlever_warnings",
             "How many warnings /readyz has.",
             len(self._edge.warnings) + len(self._warnings()) + bool(self._service.health().hole),
+        )
+        yield GaugeMetricFamily(
+            "storlever_event_streams", "Streams of events that are open.", len(self._streams)
         )
         end = self._valid_until()
         if end is not None:
