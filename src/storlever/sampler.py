@@ -6,6 +6,7 @@ docs/decisions/0030).
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,8 @@ class Sampler:
         self._events = events
         self._turn = threading.Lock()
         self._stopped = threading.Event()
+        self._spent = deque([0.0] * 5, maxlen=5)
+        """Seconds that the last samples took; the least of them is not that of others' work."""
 
     def visits(self, target: str) -> Mapping[int, Visit]:
         """The sessions of a target, by number, as of the last sample."""
@@ -69,10 +72,9 @@ class Sampler:
         interval = 0.0
         while not self._stopped.wait(interval):
             try:
-                started = time.monotonic()
                 self.look()
-                spent = time.monotonic() - started
-                interval = min(max(SHORTEST_INTERVAL, spent / ASKING_SHARE), LONGEST_INTERVAL)
+                gentle = min(self._spent) / ASKING_SHARE
+                interval = min(max(SHORTEST_INTERVAL, gentle), LONGEST_INTERVAL)
             except Unavailable:  # the loop tells, and sees to it
                 interval = SHORTEST_INTERVAL
             except Exception:
@@ -85,7 +87,9 @@ class Sampler:
     def look(self) -> None:
         """Take one sample. Raises Unavailable."""
         with self._turn:
+            started = time.monotonic()
             sample = self._reconciler.backend.sample()
+            self._spent.append(time.monotonic() - started)
             inventory = self._desired()
             self.counters.take(sample, lambda place: inventory.find(*place) is not None)
             self.taken = now()

@@ -153,9 +153,10 @@ def test_there_is_room_for_so_many_streams_and_for_others_when_they_leave(
     storlever: StorLever,
 ) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(STREAMS):
-            next(stack.enter_context(stream(storlever)))
-        answer = storlever.http.get(PATH)
+        streams = [stack.enter_context(stream(storlever)) for _ in range(STREAMS)]
+        for events in streams:
+            next(events)
+        answer = storlever.http.get(f"{PATH}?follow=false")
         assert (answer.status_code, answer.json()["code"]) == (503, "too-many-streams")
         assert storlever.http.get("/metrics").text.count("storlever_event_streams 64.0") == 1
     wait_until(lambda: "storlever_event_streams 0.0" in storlever.http.get("/metrics").text)
