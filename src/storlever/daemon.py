@@ -13,9 +13,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -33,6 +34,7 @@ from storlever.loop import Loop
 from storlever.notify import Manager
 from storlever.principal import Role
 from storlever.reconciler import Reconciler
+from storlever.sampler import Sampler
 from storlever.service import Service
 from storlever.state import opened
 from storlever.territory import Territory
@@ -96,7 +98,7 @@ def serve(settings: Settings) -> None:
         loop = Loop(reconciler, lambda: service.inventory, lock)
         # So that the first answers are of a tgtd that has what is desired, if there is one.
         loop.tend(first=True)
-        for beside in (loop, Keeper(service)):
+        for beside in (loop, Keeper(service), service.sampler):
             stack.enter_context(_running(beside))
         sys.setswitchinterval(SWITCH)
         gc.collect()
@@ -108,7 +110,15 @@ def serve(settings: Settings) -> None:
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
             ready = partial(manager.tell, "READY=1")
-            Server(_http(core, edge, identity), hangup, secure, identity, ready=ready).run(plain)
+            app = create_app(
+                core,
+                edge,
+                identity.warnings if identity else tuple,
+                identity.valid_until if identity else lambda: None,
+            )
+            leaving = app.state.streams.end
+            server = Server(_http(app), hangup, secure, identity, ready=ready, leaving=leaving)
+            server.run(plain)
         manager.tell("STOPPING=1")
 
 
@@ -148,7 +158,7 @@ def _identity(settings: Settings) -> Identity | None:
 
 
 @contextlib.contextmanager
-def _running(beside: Loop | Keeper) -> Iterator[None]:
+def _running(beside: Loop | Keeper | Sampler) -> Iterator[None]:
     """In a thread of its own."""
     thread = threading.Thread(target=beside.run, name=type(beside).__name__.lower())
     thread.start()
@@ -238,9 +248,9 @@ def _announce(settings: Settings, daemon: Daemon, key_file: Path) -> None:
     sys.stdout.flush()
 
 
-def _http(core: Threaded, edge: Edge, identity: Identity | None) -> uvicorn.Config:
+def _http(app: Callable[..., Any]) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(core, edge, identity.warnings if identity else tuple),
+        app,
         http=HttpProtocol,
         loop="asyncio",  # not uvloop where that happens to be: `web` bounds what asyncio holds
         h11_max_incomplete_event_size=MAX_HEADER,

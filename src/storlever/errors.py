@@ -3,7 +3,8 @@
     StorLeverError
     ├── Invalid        the request breaks a rule; `faults` names every field
     │   └── Reused         its key was another request's: idempotency-key-reused
-    ├── NotFound       target-not-found, user-not-found, lun-not-found, token-not-found
+    ├── NotFound       target-not-found, user-not-found, lun-not-found, session-not-found,
+    │                  token-not-found, revision-not-kept
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
     ├── Precondition   what is there is not what the request was made for: precondition-failed
     ├── Unauthenticated  nobody knows who asks: token-missing, token-unknown, token-expired

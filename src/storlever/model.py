@@ -1,5 +1,6 @@
 """What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -58,6 +59,18 @@ class Access:
     def entries(self) -> tuple[str, ...]:
         """The ACL entries that say this in tgtd, where an empty ACL admits nobody."""
         return (*self.addresses, *self.names) or (EVERYONE,)
+
+    @property
+    def everybody(self) -> bool:
+        """Whether it lets in whoever comes."""
+        return EVERYONE in self.entries
+
+    def without(self, other: "Access") -> "Access":
+        """The entries that the other one has not."""
+        return Access(
+            tuple(name for name in self.names if name not in other.names),
+            tuple(each for each in self.addresses if each not in other.addresses),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +206,46 @@ NOTHING_PENDING = Pending()
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An I_T nexus as seen: the initiator's own name, its address, tgtd's number for it."""
+    """An I_T nexus as seen: the initiator's own name, its address, tgtd's number for it, and
+    that of its connection."""
 
     initiator_name: str
     address: str
     sid: int
+    cid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What went through: bytes and commands that were done, and errors."""
+
+    read_bytes: int = 0
+    reads: int = 0
+    written_bytes: int = 0
+    writes: int = 0
+    errors: int = 0
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        return Traffic(
+            self.read_bytes + other.read_bytes,
+            self.reads + other.reads,
+            self.written_bytes + other.written_bytes,
+            self.writes + other.writes,
+            self.errors + other.errors,
+        )
+
+
+Counted = tuple[str, int, int]
+"""What tgtd counts by: target name, LUN, number of the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """tgtd's counters at one moment, in one `life` of it. Every session has those of LUN 0, the
+    controller."""
+
+    life: int
+    traffic: Mapping[Counted, Traffic]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from storlever.errors import (
     Unfit,
     Untrusted,
 )
+from storlever.events import Events
 from storlever.failures import Failed, Failures, lun_of
 from storlever.inventory import DISCOVERY, Inventory
 from storlever.model import (
@@ -49,6 +50,7 @@ from storlever.model import (
     ObservedUnit,
     Pending,
     Place,
+    Sample,
     Session,
     Target,
     sessions_in_the_way,
@@ -56,12 +58,17 @@ from storlever.model import (
 from storlever.names import GUARD
 from storlever.observed import ANY, Observed
 from storlever.plan import Scope, plan
+from storlever.tally import Tally
 
 log = structlog.get_logger(__name__)
 
 
 CHEAP_LOOK = 0.02
 """Seconds of looking at everything that a write may cost; it grows with the number of targets."""
+
+
+PARTING = 2.0
+"""Seconds that a session may take to end once its connections are closed."""
 
 
 class Peer(Protocol):
@@ -99,6 +106,16 @@ class Backend(Protocol):
         """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable
         is raised, which says nothing."""
 
+    def aliases(self, target: str, sessions: Iterable[Session]) -> dict[int, str]:
+        """What sessions called themselves besides, by number, where that is beyond doubt; callable
+        from any thread."""
+
+    def sample(self) -> Sample:
+        """What went through every session to every LUN; callable from any thread."""
+
+    def close(self, target: str, sid: int) -> None:
+        """Close a session, if it is there. Raises Refused."""
+
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see."""
 
@@ -132,8 +149,7 @@ class Reconciler:
         self.backend = backend
         self.failures: dict[Failed, str] = {}
         """(target, LUN or None for the target) -> why it is not served."""
-        self.down: str | None = "not looked at yet"
-        """Why tgtd cannot be changed now; None when it can."""
+        self._down: str | None = "not looked at yet"
         self._notes = notes
         self._unfinished = NOTHING_PENDING
         """The names of writes that are in force, and not durable."""
@@ -151,6 +167,22 @@ class Reconciler:
         self.foreign: tuple[ObservedTarget, ...] = ()
         """Targets in tgtd that are not ours, by name: shown, never touched unless adopted."""
         self._backoff = Backoff()
+        self.events = Events()
+        """What happens, here and in the service."""
+        self.tally = Tally()
+
+    @property
+    def down(self) -> str | None:
+        """Why tgtd cannot be changed now; None when it can."""
+        return self._down
+
+    @down.setter
+    def down(self, reason: str | None) -> None:
+        was, self._down = self._down, reason
+        if was is None and reason is not None:
+            self.events.publish(("tgtd-down", {"reason": reason}))
+        elif was is not None and reason is None:
+            self.events.publish(("tgtd-up", {"pid": self.pid}))
 
     # -- writes
 
@@ -471,13 +503,26 @@ class Reconciler:
         What cannot be done is noted in `failures`; a target that could not be brought into force
         stays closed, a LUN that cannot be served is left out. Raises Unavailable.
         """
-        started = time.monotonic()
-        self._look(desired)
-        failpoint.reached("pass.looked")
-        failures, changes = self._converge(desired, self._whole(desired, started), started)
-        self._settle(desired, failures)
-        failpoint.reached("pass.concluded")
-        return changes
+        with self.tally.passes.measured():
+            started = time.monotonic()
+            right = self._peer if self.down is None else None
+            failing = {name for name, _ in self.failures}
+            self._look(desired)
+            failpoint.reached("pass.looked")
+            made, failures, changes = self._converge(
+                desired, self._whole(desired, started), started
+            )
+            if right == self._peer:
+                self._note_drift(each for each in made if _target_of(each) not in failing)
+            self._settle(desired, failures)
+            failpoint.reached("pass.concluded")
+            return changes
+
+    def _note_drift(self, made: Iterable[Change]) -> None:
+        """tgtd was as desired, and is the same: somebody else changed what was put right."""
+        if changes := sum(1 for _ in made):
+            self.tally.drift += changes
+            self.events.publish(("drift", {"changes": changes}))
 
     def glance(self, desired: Inventory) -> bool:
         """Whether a cheap look shows nothing new; what failed before is tried again.
@@ -494,20 +539,22 @@ class Reconciler:
         # Passwords that were in doubt may be well now, which only a whole pass knows.
         return bool(self.failures) or not self._half_done.secrets
 
-    def _converge(self, desired: Inventory, scope: Scope, started: float) -> tuple[Failures, int]:
-        """What failed, and how many changes were made or tried."""
+    def _converge(
+        self, desired: Inventory, scope: Scope, started: float
+    ) -> tuple[list[Change], Failures, int]:
+        """What was made, what failed, and how many changes were made or tried."""
         changes = self._plan(desired, scope)
         failpoint.reached("pass.planned")
         failures = Failures(
             {place: why for place, why in self.failures.items() if place in scope.parked}
         )
-        self._move_what_can_be(changes, failures)
+        made = self._move_what_can_be(changes, failures)
         self._backoff.note(failures.refused, started)
         self._conclude(failures)
         if changes:
             seconds = round(time.monotonic() - started, 3)
             log.info("pass", changes=len(changes), failures=len(failures.reasons), seconds=seconds)
-        return failures, len(changes)
+        return made, failures, len(changes)
 
     def _look(self, desired: Inventory) -> None:
         self._see(desired, self.backend.ensure(), self._half_done)
@@ -530,6 +577,7 @@ class Reconciler:
         else:
             self._backoff.clear()
             self._half_done = pending
+            self.tally.restarts += self._peer is not None
             if str(peer) == self._notes.settled():
                 observed.learn(_expected(desired), pending)
         ours = pending.targets.union(desired.targets)
@@ -559,18 +607,21 @@ class Reconciler:
             force=left_over,  # nobody was ever told that they exist
         )
 
-    def _move_what_can_be(self, changes: Iterable[Change], failures: Failures) -> None:
+    def _move_what_can_be(self, changes: Iterable[Change], failures: Failures) -> list[Change]:
+        made = []
         for change in changes:
             if failures.prevent(change):
                 continue
             failpoint.reached("pass.change")
             try:
                 self._apply(change)
+                made.append(change)
             except Unavailable:
                 raise
             except StorLeverError as error:
                 failures.record(change, error)
             failpoint.reached("pass.changed")
+        return made
 
     def _conclude(self, failures: Failures) -> None:
         for (name, lun), reason in failures.reasons.items():
@@ -608,6 +659,19 @@ class Reconciler:
             left.discovery and DISCOVERY in failing,
         )
 
+    def close(self, target: str, sid: int) -> None:
+        """Close a session, and wait until it is gone. Raises Refused, Conflict and Unavailable."""
+        deadline = time.monotonic() + PARTING
+        try:
+            while any(each.sid == sid for each in self.backend.sessions(target)):
+                if time.monotonic() > deadline:
+                    raise Conflict(f"session {sid} of {target} does not end", code="session-stays")
+                self.backend.close(target, sid)
+                time.sleep(0.005)
+        except Unavailable as error:
+            self._lost(error)
+            raise
+
     # -- what is known
 
     def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
@@ -631,6 +695,11 @@ class _Foreign(Conflict):
     def __init__(self, name: str, what: str, code: str) -> None:
         super().__init__(f"tgtd has a {what}", code=code)
         self.name = name
+
+
+def _target_of(change: Change) -> str | None:
+    name: str | None = getattr(change, "target", None)
+    return name
 
 
 def _without(name: str, scope: Scope) -> Scope:

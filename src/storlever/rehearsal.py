@@ -53,6 +53,11 @@ def adoption(name: str) -> tuple[Step, ...]:
     return (Step(f"adopt target {name} as it is"),)
 
 
+def ending(name: str, sid: int) -> tuple[Step, ...]:
+    """Of one session."""
+    return (Step(f"end session {sid} of {name}", f"closes {_counted(1)} of {name}"),)
+
+
 class _Told:
     """What the changes mean to hosts."""
 

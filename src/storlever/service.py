@@ -10,12 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from storlever import audit, failpoint
+from storlever.admission import Admission, Asking, admission, shutting_out
 from storlever.adoption import wished
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
@@ -30,11 +31,14 @@ from storlever.errors import (
     Unauthenticated,
     Unavailable,
 )
+from storlever.events import of_edit
+from storlever.figures import Figures
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.losses import Losses
 from storlever.model import (
     FITTING,
+    Access,
     Account,
     DeviceType,
     LogicalUnit,
@@ -47,7 +51,8 @@ from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
 from storlever.receipt import Done, Key, Receipt
 from storlever.reconciler import Reconciler
-from storlever.rehearsal import Rehearsal, Step, adoption, steps
+from storlever.rehearsal import Rehearsal, Step, adoption, ending, steps
+from storlever.sampler import Sampler, Visit
 from storlever.shelf import Host, Shelf, Stand
 from storlever.throttle import Throttle
 from storlever.token import Token
@@ -211,6 +216,9 @@ class Service:
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
+        self.events = reconciler.events
+        """What happened, commits in their order."""
+        self.sampler = Sampler(reconciler, lambda: self.inventory, self.events)
         for target in self.inventory.targets.values():
             for unit in target.units:
                 self._shelf.claim((target.name, unit.lun), [unit])
@@ -263,6 +271,39 @@ class Service:
     def foreign(self) -> tuple[ObservedTarget, ...]:
         """As a pass saw them last, by name."""
         return self._reconciler.foreign
+
+    def visits(self, name: str) -> Mapping[int, Visit]:
+        """The sessions of a target by number, as they were at most a few seconds ago. Raises
+        NotFound, and Unavailable while tgtd is down: nobody knows of them."""
+        self.inventory.target(name)
+        self._reconciler.require_up()
+        return self.sampler.visits(name)
+
+    def aliases(self, name: str, sessions: Iterable[Session]) -> dict[int, str]:
+        """What sessions of a target called themselves besides, where that is beyond doubt."""
+        return self._reconciler.backend.aliases(name, sessions)
+
+    def figures(self) -> Figures:
+        """Without a lock: each of them is true, if not at the very same moment."""
+        reconciler, sampler = self._reconciler, self.sampler
+        return Figures(
+            self.inventory,
+            reconciler.down,
+            reconciler.backend.hole,
+            0 if reconciler.down else reconciler.pid,
+            len(reconciler.foreign),
+            reconciler.failures.copy(),
+            reconciler.tally,
+            sampler.counters.units,
+            sampler.present(),
+            sampler.taken,
+            self.events.last,
+        )
+
+    def admission(self, name: str, asking: Asking) -> Admission:
+        target = self.inventory.target(name)
+        failing = self._reconciler.failures.get((name, None))
+        return admission(target, asking, self._reconciler.down or failing)
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
         """What is known of tgtd does not count: it may be that of a write that is not done yet."""
@@ -554,6 +595,51 @@ class Service:
             self._at_once = True
         return self.inventory
 
+    # -- sessions
+
+    def shut_out(self, name: str, sid: int) -> tuple[Session, Access]:
+        """Take a session's own entries off the lists; the session, and what was taken. Raises
+        Conflict where that would shut out others, or nobody."""
+        with self._write():
+            target, session = self._latest.target(name), self._session(name, sid)
+            left = shutting_out(target.access, session)
+            self._enact(self._latest.edit_target(name, names=left.names, addresses=left.addresses))
+            if self._rehearsing:
+                self._steps += ending(name, sid)
+        return session, target.access.without(left)
+
+    def end_session(self, name: str, sid: int) -> None:
+        with self._write():
+            self._latest.target(name)
+            session = self._session(name, sid)
+            if self._rehearsing:
+                self._steps += ending(name, sid)
+            else:
+                self._end(name, session)
+
+    def end_shut_out(self, name: str, out: Session) -> int:
+        """End what sessions there are of one that was shut out; how many there were."""
+        with self._write():
+            same = [
+                each
+                for each in self._reconciler.sessions(name)
+                if (each.initiator_name, each.address) == (out.initiator_name, out.address)
+            ]
+            for session in same:
+                self._end(name, session)
+        return len(same)
+
+    def _session(self, name: str, sid: int) -> Session:
+        for session in self._reconciler.sessions(name):
+            if session.sid == sid:
+                return session
+        raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
+
+    def _end(self, name: str, session: Session) -> None:
+        with suppress(Unavailable):  # what it did last counts, where that can still be had
+            self.sampler.look()
+        self._reconciler.close(name, session.sid)
+
     # -- tokens
 
     def tokens(self) -> list[Token]:
@@ -652,12 +738,14 @@ class Service:
             return [error for _ in writes]
         return outcomes
 
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether the token that was shown still is one, if it was a token."""
+        return _is_valid(principal, self.inventory)
+
     def _require_valid(self, principal: Principal) -> None:
         """Raises Unauthenticated for a token that was revoked, or expired, since it was shown."""
-        if principal.digest:
-            token = self._latest.tokens.get(principal.name.partition(":")[2])
-            if token is None or token.digest != principal.digest or token.expired(now()):
-                raise Unauthenticated("the token is not valid any more", code="token-unknown")
+        if not _is_valid(principal, self._latest):
+            raise Unauthenticated("the token is not valid any more", code="token-unknown")
 
     def _outcome(self, write: Write) -> Outcome:
         before, self._edit = self._group, Edit()
@@ -805,6 +893,7 @@ class Service:
             raise
         # Nothing can fail between a commit and these lines.
         self.inventory = group.after
+        self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
         self._reconciler.opened |= group.moved
         failpoint.reached("write.committed")
@@ -823,7 +912,8 @@ class Service:
         note = [audit.entry(OURSELVES, now(), f"{lost} entries were lost")] if lost else []
         receipts = tuple(self._receipts.values())
         try:
-            self._store.commit(edit, (*told, *note, *self._entries), receipts)
+            with self._reconciler.tally.commits.measured():
+                self._store.commit(edit, (*told, *note, *self._entries), receipts)
         except StateFailed as error:
             if error.code != "state-full" or not (told and edit):
                 raise
@@ -859,6 +949,13 @@ class Service:
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
+
+
+def _is_valid(principal: Principal, inventory: Inventory) -> bool:
+    if not principal.digest:
+        return True
+    token = inventory.tokens.get(principal.name.partition(":")[2])
+    return token is not None and token.digest == principal.digest and not token.expired(now())
 
 
 def no_turn() -> Unavailable:

@@ -9,7 +9,7 @@ from tests.torture.rig import Torture, runs
 from tests.world import StorLever, image
 
 TARGETS = [f"iqn.2026-01.test:{number}" for number in range(4)]
-OPERATIONS = 29
+OPERATIONS = 34
 USERS = ["ann", "bob", "eve"]
 LUNS = ["1", "2", "3"]
 TOKENS = ["one", "two", "three"]
@@ -48,6 +48,7 @@ def test_no_answer_is_at_odds_with_the_openapi_document(
             "path.iqn": (0.8, TARGETS),
             "path.user": (0.7, USERS),
             "path.lun": (0.7, LUNS),
+            "path.id": (0.7, ["1", "2"]),
             "path.name": (0.9, TOKENS),
             "body.name": (0.9, TOKENS),
             "body.iqn": (0.5, TARGETS),

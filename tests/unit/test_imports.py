@@ -41,8 +41,14 @@ MAY = {
     "throttle": "",
     "user": "errors",
     "alarm": "",
-    "reconciler": "alarm backoff change errors failpoint failures inventory model names "
-    "observed plan",
+    "admission": "errors model names",
+    "counters": "model",
+    "events": "audit clock inventory model",
+    "tally": "",
+    "figures": "inventory model tally",
+    "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
+    "observed plan tally",
+    "sampler": "clock counters errors events inventory model reconciler",
     "keeper": "errors service",
     "loop": "errors failpoint inventory reconciler",
     "territory": "",
@@ -50,8 +56,9 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "adoption audit backing clock document errors failpoint group inventory losses "
-    "model names principal receipt reconciler rehearsal shelf throttle token",
+    "service": "adoption admission audit backing clock document errors events failpoint figures "
+    "group inventory losses model names principal receipt reconciler rehearsal sampler shelf "
+    "throttle token",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -87,6 +94,8 @@ PURE = {
     "audit",
     "receipt",
     "rehearsal",
+    "admission",
+    "counters",
 }
 IMPURE = {
     "os",
@@ -101,21 +110,26 @@ IMPURE = {
     "sys",
     "io",
 }
-WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11"}
+WEB_ONLY = {"fastapi", "starlette", "pydantic", "anyio", "h11", "prometheus_client"}
 FOR_WEB = {
+    "admission",
     "audit",
     "certificate",
     "clock",
     "document",
     "errors",
+    "events",
     "failpoint",
+    "figures",
     "inventory",
     "model",
     "names",
     "principal",
     "receipt",
     "rehearsal",
+    "sampler",
     "service",
+    "tally",
     "throttle",
     "token",
     "user",

@@ -43,7 +43,14 @@ SECRET = "a secret of this test"
 IN = Direction.INCOMING
 
 ROUTES = [route for table in TABLES for route in table.router.routes if isinstance(route, Guarded)]
-VALUES = {"iqn": WIKI_TARGET, "user:user": "alice", "lun": "1", "name": "nobody's", "number": "1"}
+VALUES = {
+    "iqn": WIKI_TARGET,
+    "user:user": "alice",
+    "lun": "1",
+    "id": "1",
+    "name": "nobody's",
+    "number": "1",
+}
 
 
 def path_of(route: Guarded) -> str:
@@ -51,7 +58,7 @@ def path_of(route: Guarded) -> str:
     for name, value in VALUES.items():
         path = path.replace(f"{{{name}}}", value)
     assert "{" not in path
-    return path
+    return path + ("?follow=false" if path.endswith("/events") else "")  # else it has no end
 
 
 def method_of(route: Guarded) -> str:

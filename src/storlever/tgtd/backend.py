@@ -38,6 +38,7 @@ from storlever.model import (
     DeviceType,
     LogicalUnit,
     Place,
+    Sample,
     Session,
     sessions_in_the_way,
 )
@@ -120,7 +121,8 @@ def _a_little() -> None:
 
 
 class TgtdBackend:
-    """A Backend over a transport. Not for two threads at once, but for `sessions`."""
+    """A Backend over a transport. Not for two threads at once, but for `sessions`, `sample` and
+    `aliases`."""
 
     def __init__(self, transport: Transport, daemon: Daemon, files: Files) -> None:
         self._transport = transport
@@ -233,6 +235,42 @@ class TgtdBackend:
             sessions = show.sessions(text, show.session_numbers(self._ask(stats)))
             self._told[tid] = text, sessions
         return sessions
+
+    def aliases(self, target: str, sessions: Iterable[Session]) -> dict[int, str]:
+        """What sessions of a target called themselves besides, by number, as far as the last look
+        told it and nobody else can have said so."""
+        return self._reader.aliases(target, sessions)
+
+    def sample(self) -> Sample:
+        """What went through every session to every LUN. Raises Unavailable."""
+        pid = self._pid
+        if pid is None:
+            raise Unavailable("not looked at yet")
+        request = Request(Mode.SYSTEM, Op.STATS, patience=self._patience)
+        reply = self._transport.exchange(request, pid=pid)
+        if reply.error:
+            refused = translated(reply.error, None)
+            raise Unavailable(f"tgtd does not show its statistics: {refused}")
+        told = show.traffic(reply.text)
+        names = {tid: name for name, tid in self._ids.copy().items()} if told else {}
+        return Sample(
+            pid,
+            {
+                (names[tid], lun, sid): traffic
+                for (tid, lun, sid), traffic in told.items()
+                if tid in names
+            },
+        )
+
+    def close(self, target: str, sid: int) -> None:
+        """Close every connection of a session, if it is there. Raises Refused and Unavailable."""
+        tid = self._ids.get(target)
+        if tid is None:
+            return
+        try:
+            self._close(tid, (nexus for nexus in self._nexuses(tid) if nexus.sid == sid))
+        except TgtRefusal as refusal:
+            raise translated(refusal.number, None) from None
 
     def unit_size(self, target: str, lun: int) -> int | None:
         """The bytes that initiators see, as far as it is known."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from storlever.errors import Unavailable
+from storlever.model import Traffic
 from storlever.names import EVERYONE
 from storlever.tgtd.backend import Peer
 from storlever.tgtd.transport import NotRunning
@@ -29,6 +30,11 @@ _TYPES = {
 }
 _OWN_STORES = {Device.CD: "mmc", Device.CHANGER: "smc"}
 _YES = ("No", "Yes")
+_U32 = 1 << 32
+_STATS = (
+    "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) "
+    "errs\n"
+)
 
 
 class _Refusal(Exception):
@@ -111,6 +117,9 @@ class _Target:
     bound: Bound = field(default_factory=Bound)
     units: dict[int, Unit] = field(default_factory=dict)
     sessions: dict[int, tuple[str, str]] = field(default_factory=dict)
+    aliases: dict[int, str] = field(default_factory=dict)
+    traffic: dict[tuple[int, int], Traffic] = field(default_factory=dict)
+    """By LUN and session."""
 
     def entries(self, request: Request) -> tuple[list[str], str]:
         key, entry = request.parameters[0]
@@ -239,10 +248,11 @@ class MemoryTgtd:
                 _open(unit, parameters["path"])
                 unit.removable = request.device is not Device.DISK
             target.units[request.lun] = unit
+            for sid in target.sessions:
+                target.traffic.pop((request.lun, sid), None)
             return ""
         if request.op is Op.STATS:
-            rows = (f"{request.tid:3} {request.lun:3} {sid:3} 0 0 0 0" for sid in target.sessions)
-            return "\n".join(("tgt lun sid", *rows, ""))
+            return _STATS + "".join(_counted(request.tid, target, request.lun))
         if request.lun not in target.units:
             raise _Refusal(TgtError.NO_LUN)
         unit = target.units[request.lun]
@@ -328,6 +338,13 @@ class MemoryTgtd:
             return ""
         if request.op is Op.UPDATE:
             return ""
+        if request.op is Op.STATS:
+            return _STATS + "".join(
+                row
+                for tid, target in sorted(self.targets.items())
+                for lun in (0, *sorted(target.units))
+                for row in _counted(tid, target, lun)
+            )
         shown = list(self.discovery.shown()) if self.discovery.count else []
         accounts = "".join(f"    {name}\n" for name in shown)
         title = "    Account information:\n\n" if shown else ""
@@ -355,12 +372,42 @@ class MemoryTgtd:
             return True
         return user in bound.visible() and self.accounts.get(user) == secret
 
-    def log_in(self, target: str, initiator: str, address: str = "127.0.0.1") -> int:
+    def log_in(
+        self, target: str, initiator: str, address: str = "127.0.0.1", alias: str = "none"
+    ) -> int:
         """A session that is there, however it was granted; its number."""
         sid, self._next_session = self._next_session, self._next_session + 1
-        found = next(each for each in self.targets.values() if each.name == target)
+        found = self._named(target)
         found.sessions[sid] = (initiator, address)
+        found.aliases[sid] = alias
         return sid
+
+    def log_out(self, target: str, sid: int) -> None:
+        del self._named(target).sessions[sid]
+
+    def work(self, target: str, lun: int, sid: int, done: Traffic) -> None:
+        """That much went through; bytes are counted in 64 bits, the rest in 32."""
+        counted = self._named(target).traffic
+        old = counted.get((lun, sid), Traffic()).plus(done)
+        counted[lun, sid] = Traffic(
+            old.read_bytes,
+            old.reads % _U32,
+            old.written_bytes,
+            old.writes % _U32,
+            old.errors % _U32,
+        )
+
+    def _named(self, target: str) -> _Target:
+        return next(each for each in self.targets.values() if each.name == target)
+
+
+def _counted(tid: int, target: _Target, lun: int) -> Iterator[str]:
+    """The rows of a LUN's statistics; what was asked for was done."""
+    for sid in target.sessions:
+        done = target.traffic.get((lun, sid), Traffic())
+        read = f"{done.read_bytes:12} {done.reads:6}"
+        written = f"{done.written_bytes:12} {done.writes:6}"
+        yield f"{tid:3} {lun:3} {sid:3} {read} {read} {written} {written} {done.errors:4}\n"
 
 
 def _matches(entry: str, address: str) -> bool:
@@ -444,7 +491,8 @@ def _shown(tid: int, target: _Target) -> str:
         "    I_T nexus information:",
     ]
     for sid, (name, address) in target.sessions.items():
-        lines += [f"        I_T nexus: {sid}", f"            Initiator: {name} alias: none"]
+        alias = target.aliases.get(sid, "none")
+        lines += [f"        I_T nexus: {sid}", f"            Initiator: {name} alias: {alias}"]
         lines += ["            Connection: 0", f"                IP Address: {address}"]
     lines.append("    LUN information:")
     lines += _shown_unit(0, _CONTROLLER, "controller")

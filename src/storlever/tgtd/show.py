@@ -23,6 +23,7 @@ from storlever.model import (
     ObservedTarget,
     ObservedUnit,
     Session,
+    Traffic,
 )
 from storlever.names import printable
 from storlever.tgtd.unit import removable
@@ -66,6 +67,12 @@ _CONNECTION = re.compile(
 _SAID = re.compile(r"(.*) {8}(?:(?:RDMA )?IP Address: (\S*))?\n?", re.DOTALL)
 UNKNOWN = "?"
 """Of a session that another one's name hides."""
+_NEXUS = re.compile(r"^        I_T nexus: (\d{1,20})\n            Initiator: ", re.MULTILINE)
+_NAMED = re.compile(
+    r"([^\n]*) alias: ([^\n]*)\n            Connection: \d{1,10}\n"
+    r"                IP Address: \S*\n"
+)
+_NO_ALIAS = "none"
 _LUN_TITLE = "    LUN information:"
 _ACCOUNT_TITLE = "    Account information:"
 _ACL_TITLE = "    ACL information:"
@@ -98,6 +105,29 @@ class TargetReader:
             read[name] = known
         self._read = read
         return {name: seen for name, (_, seen) in read.items()}
+
+    def aliases(self, target: str, sessions: Iterable[Session]) -> dict[int, str]:
+        """What these sessions of it called themselves besides, as the text last read tells, by
+        number: only where nobody else can have said so."""
+        block, _ = self._read.get(target, ("", None))
+        return _aliases(block, {str(each.sid): each.initiator_name for each in sessions})
+
+
+def _aliases(block: str, names: Mapping[str, str]) -> dict[int, str]:
+    """`names`: of the sessions that there are, by number. A header of theirs that occurs twice is
+    forged, and what stands between two that do not is of one session. It has an alias where it is
+    just what tgtd prints for one of that name."""
+    headers = [found for found in _NEXUS.finditer(block) if found[1] in names]
+    count = Counter(header[1] for header in headers)
+    ends = [*(header.start() for header in headers[1:]), block.rfind(_LUN_TITLE)]
+    found = {}
+    for header, end in zip(headers, ends, strict=False):
+        said = _NAMED.fullmatch(block, header.end(), max(end, header.end()))
+        if count[header[1]] > 1 or said is None or said[1] != names[header[1]]:
+            continue
+        if said[2] != _NO_ALIAS and " alias: " not in said[1]:
+            found[int(header[1])] = printable(said[2])
+    return found
 
 
 def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
@@ -242,6 +272,19 @@ def session_numbers(text: str) -> frozenset[str]:
     return frozenset(row[2] for row in rows if len(row) > 3 and row[2].isdecimal())
 
 
+def traffic(text: str) -> dict[tuple[int, int, int], Traffic]:
+    """`system stats`: what was done, by tid, LUN and session number; numbers alone. Bytes have 64
+    bits, commands and errors 32."""
+    rows = (line.split() for line in text.split("\n")[1:])
+    numbers = (
+        list(map(int, row)) for row in rows if len(row) == 12 and all(map(str.isdecimal, row))
+    )
+    return {
+        (row[0], row[1], row[2]): Traffic(row[5], row[6], row[9], row[10], row[11])
+        for row in numbers
+    }
+
+
 def sessions(text: str, numbers: Set[str]) -> tuple[Session, ...]:
     """`connection show` of one target that has sessions of these numbers and no others.
 
@@ -263,7 +306,8 @@ def _session(header: re.Match[str], said: str) -> Session:
     """A name that tgtd cut has no newline after it; the address of a peer that is gone is blank."""
     found = _SAID.fullmatch(said)
     name, address = (found[1], found[2]) if found else (said, "")
-    return Session(printable(name.removesuffix("\n")), printable(address or ""), int(header[1]))
+    known = printable(name.removesuffix("\n")), printable(address or "")
+    return Session(*known, int(header[1]), min(int(header[2]), MAX_CID))
 
 
 def _doubtful(header: re.Match[str]) -> Session:

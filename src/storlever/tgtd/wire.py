@@ -112,6 +112,7 @@ _ALLOWED: dict[tuple[Mode, Op], tuple[frozenset[str], frozenset[str]]] = {
     (Mode.SYSTEM, Op.SHOW): (_NONE, _NONE),
     (Mode.SYSTEM, Op.DELETE): (_NONE, _NONE),
     (Mode.SYSTEM, Op.UPDATE): (frozenset({"State"}), _NONE),
+    (Mode.SYSTEM, Op.STATS): (_NONE, _NONE),
     (Mode.DRIVER, Op.SHOW): (_NONE, _NONE),
     (Mode.PORTAL, Op.SHOW): (_NONE, _NONE),
     (Mode.TARGET, Op.NEW): (frozenset({"targetname"}), _NONE),

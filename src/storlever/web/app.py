@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from functools import cache
 
 from anyio import CapacityLimiter
@@ -14,12 +15,28 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, config, docs, foreign, health, openapi, revisions, san, tokens
+from storlever.web import (
+    audit,
+    config,
+    docs,
+    events,
+    foreign,
+    health,
+    metrics,
+    openapi,
+    revisions,
+    san,
+    sessions,
+    tokens,
+)
 from storlever.web.asked import Unchanged
 from storlever.web.authentication import Authentication
 from storlever.web.body import HUGE_BODIES, LARGE_BODIES
 from storlever.web.edge import Edge
+from storlever.web.events import Streams
 from storlever.web.gate import Gate, marks
+from storlever.web.meter import Meter
+from storlever.web.metrics import Metrics
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
@@ -30,6 +47,9 @@ TABLES = (
     config.table,
     revisions.table,
     foreign.table,
+    sessions.table,
+    metrics.table,
+    events.table,
     tokens.table,
     audit.table,
     health.table,
@@ -38,16 +58,22 @@ TABLES = (
 
 
 def create_app(
-    core: Threaded, edge: Edge, warnings: Callable[[], tuple[str, ...]] = tuple
+    core: Threaded,
+    edge: Edge,
+    warnings: Callable[[], tuple[str, ...]] = tuple,
+    valid_until: Callable[[], datetime | None] = lambda: None,
 ) -> FastAPI:
-    """`warnings`: what somebody should see to, at the moment."""
+    """`warnings`: what somebody should see to, at the moment. `valid_until`: when the TLS
+    certificate ends."""
     authentication = Authentication(edge, core.service)
+    streams = Streams(core.service.events)
+    measured = Metrics(core, edge, warnings, valid_until, streams)
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(edge, authentication, core),
+        middleware=_middleware(edge, authentication, core, measured.meter),
         exception_handlers={
             StorLeverError: _on_error,
             Rehearsed: _on_rehearsed,
@@ -60,6 +86,8 @@ def create_app(
     app.state.core = core
     app.state.edge = edge
     app.state.warnings = warnings
+    app.state.metrics = measured
+    app.state.streams = streams
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.huge_bodies = CapacityLimiter(HUGE_BODIES)
@@ -71,8 +99,12 @@ def create_app(
     return app
 
 
-def _middleware(edge: Edge, authentication: Authentication, core: Threaded) -> list[Middleware]:
-    gate = Middleware(Gate, edge=edge, authentication=authentication, service=core.service)
+def _middleware(
+    edge: Edge, authentication: Authentication, core: Threaded, meter: Meter
+) -> list[Middleware]:
+    gate = Middleware(
+        Gate, edge=edge, authentication=authentication, service=core.service, meter=meter
+    )
     if not edge.origins:
         return [gate]
     pages = Middleware(

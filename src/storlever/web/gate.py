@@ -20,6 +20,7 @@ from storlever.service import Service
 from storlever.web.authentication import Authentication
 from storlever.web.edge import Edge
 from storlever.web.hosts import host_of, is_local
+from storlever.web.meter import Meter
 from storlever.web.problem import of_error, problem
 
 log = structlog.get_logger(__name__)
@@ -47,12 +48,18 @@ def marks(request_id: str) -> dict[str, str]:
 
 class Gate:
     def __init__(
-        self, app: ASGIApp, edge: Edge, authentication: Authentication, service: Service
+        self,
+        app: ASGIApp,
+        edge: Edge,
+        authentication: Authentication,
+        service: Service,
+        meter: Meter | None = None,
     ) -> None:
         self._app = app
         self._edge = edge
         self._authentication = authentication
         self._service = service
+        self._meter = meter or Meter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,6 +83,8 @@ class Gate:
             await (self._refusal(scope) or self._app)(scope, receive, answer)
         finally:
             self._tell(scope, status)
+            seconds = time.monotonic() - started
+            self._meter.note(scope, status, seconds)
             principal = scope["state"].get("principal", UNKNOWN)
             log.info(
                 "request",
@@ -85,7 +94,7 @@ class Gate:
                 path=scope["path"][:MOST_OF_A_PATH],
                 status=status or None,
                 code=scope["state"].get("code"),
-                milliseconds=round((time.monotonic() - started) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,
             )
 

@@ -47,6 +47,9 @@ PROBLEMS = {
 }
 """What each status means; why it came to that is for the problem's `code` to say."""
 
+UNCERTAIN = {"get_sessions", "get_session", "get_events"}
+"""What can be unavailable although it only reads."""
+
 _SCHEMAS = "#/components/schemas/"
 _RESPONSES = "#/components/responses/"
 
@@ -196,6 +199,8 @@ def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
         found |= {403}
     if "{" in path:
         found |= {404}
+    if operation["operationId"] in UNCERTAIN:
+        found |= {503}
     if method != "get":
         found |= {403, 409, 503, 507}
     if "requestBody" in operation:

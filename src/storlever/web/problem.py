@@ -83,7 +83,11 @@ HINTS = {
 """What a client can say to have it all the same."""
 
 
-NO_SUCH = {"lun": ("lun-not-found", "LUN"), "number": ("revision-not-kept", "revision")}
+NO_SUCH = {
+    "lun": ("lun-not-found", "LUN"),
+    "id": ("session-not-found", "session"),
+    "number": ("revision-not-kept", "revision"),
+}
 """By parameter of a path that is malformed."""
 
 

@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     """Serves the sockets that `run` is given in the clear, and `secure` over TLS.
 
     After each hangup the identity is read again, for connections from then on. `ready` is called
-    once it serves.
+    once it serves, `leaving` when it is about to stop: what would never end must be ended then.
     """
 
     def __init__(
@@ -46,12 +46,14 @@ class Server(uvicorn.Server):
         identity: Identity | None = None,
         *,
         ready: Callable[[], None] = lambda: None,
+        leaving: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._hangup = hangup
         self._secure = secure or []
         self._identity = identity
         self._ready = ready
+        self._leaving = leaving
         self._listeners: list[asyncio.Server] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,6 +69,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leaving()
         for listener in self._listeners:  # uvicorn would wait for handshakes that never end
             listener.close()
         await super().shutdown([*(sockets or []), *self._secure])

@@ -60,6 +60,10 @@ class Threaded:
         call = partial(method, self.service, *args, **options)
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
+    async def aside(self, call: Callable[[], Answer]) -> Answer:
+        """What computes for long."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
     async def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """One at a time: what looks through it keeps commits waiting."""
         loop = asyncio.get_running_loop()

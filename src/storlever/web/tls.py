@@ -78,6 +78,9 @@ class Identity:
             raise
         self._fault = None
 
+    def valid_until(self) -> datetime:
+        return self._valid_until
+
     def warnings(self) -> tuple[str, ...]:
         """What somebody should see to."""
         found = [f"the TLS files are not taken: {self._fault}"] if self._fault else []

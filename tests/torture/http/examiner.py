@@ -42,7 +42,7 @@ class Examiner:
         with self._hooks():
             document = schemathesis.openapi.from_url(
                 f"{self.url}/openapi.json", config=self._config()
-            )
+            ).exclude(operation_id="get_events")  # whose answer has no end
             for event in from_schema(document).execute():
                 self._note(event)
 
