@@ -49,6 +49,10 @@ def steps(
     )
 
 
+def adoption(name: str) -> tuple[Step, ...]:
+    return (Step(f"adopt target {name} as it is"),)
+
+
 class _Told:
     """What the changes mean to hosts."""
 

@@ -9,24 +9,36 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from storlever import audit, failpoint
+from storlever.adoption import wished
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
-from storlever.errors import Conflict, NotFound, StateFailed, Unauthenticated, Unavailable
+from storlever.document import Document, TargetPart, UserPart, toward
+from storlever.errors import (
+    Conflict,
+    Fault,
+    Invalid,
+    NotFound,
+    StateFailed,
+    Unauthenticated,
+    Unavailable,
+)
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
+from storlever.losses import Losses
 from storlever.model import (
     FITTING,
     Account,
     DeviceType,
     LogicalUnit,
+    ObservedTarget,
     Place,
     Session,
     Target,
@@ -35,8 +47,8 @@ from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
 from storlever.receipt import Done, Key, Receipt
 from storlever.reconciler import Reconciler
-from storlever.rehearsal import Rehearsal, Step, steps
-from storlever.shelf import Host, Shelf
+from storlever.rehearsal import Rehearsal, Step, adoption, steps
+from storlever.shelf import Host, Shelf, Stand
 from storlever.throttle import Throttle
 from storlever.token import Token
 
@@ -92,6 +104,17 @@ class Store(Protocol):
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries."""
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        """A page of those that are kept, the newest first. Raises StateFailed."""
+
+    def revision(self, number: int) -> tuple[Json, Edit, Edit]:
+        """One that is kept; what stood where it changed something, and what it put there. Raises
+        NotFound and StateFailed."""
+
+    def since(self, number: int) -> Edit:
+        """What leads back to the state after a revision that is kept. Raises NotFound and
+        StateFailed."""
 
 
 def _whatever(_: Inventory) -> None: ...
@@ -178,6 +201,8 @@ class Service:
         """Whether the write under way is to do nothing."""
         self._steps: tuple[Step, ...] = ()
         """What it would do."""
+        self._at_once = False
+        """Whether they must be durable although they tell of no change."""
         self._told: deque[Entry] = deque()
         """What it has to tell besides, at the next commit."""
         self._lost = 0
@@ -231,9 +256,13 @@ class Service:
         return Health(
             self._reconciler.down,
             tuple((_spoken(*failed), reason) for failed, reason in failures),
-            self._reconciler.foreign,
+            tuple(target.name for target in self._reconciler.foreign),
             self._reconciler.backend.hole,
         )
+
+    def foreign(self) -> tuple[ObservedTarget, ...]:
+        """As a pass saw them last, by name."""
+        return self._reconciler.foreign
 
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
         """What is known of tgtd does not count: it may be that of a write that is not done yet."""
@@ -261,9 +290,24 @@ class Service:
             self._enact(self._latest.set_discovery(given))
         return _secret_warnings(*filter(None, given.values()))
 
-    def add_target(self, name: str) -> tuple[str, ...]:
+    def add_target(
+        self,
+        name: str,
+        part: TargetPart | None = None,
+        accounts: Sequence[Account] = (),
+        *,
+        overrule: bool = False,
+    ) -> tuple[str, ...]:
+        """With all of the part at once; `accounts`: the users it names."""
         with self._write():
-            self._enact(self._latest.add_target(name))
+            new = self._latest.add_target(name)
+            if part is not None:
+                for account in accounts:
+                    self._latest.require_same_secret(account)
+                users = tuple(UserPart(each.name, each.secret) for each in accounts)
+                document = Document((part,), users)
+                return self._enact_document(document, overrule=overrule, at="")
+            self._enact(new)
         return ()
 
     def edit_target(
@@ -326,10 +370,8 @@ class Service:
         """`given`: fields of LogicalUnit by name; those left out take their defaults."""
         with self._write():
             self._latest.target(name)
-            unit = self._shelf.mapped(_new(lun, given), given)
-            edit = self._latest.add_unit(name, unit)
-            store = self._shelf.usable((name, lun), unit, self._inventories, force=force)
-            self._enact(edit, verify=lambda: self._require_same(name, unit, store))
+            unit = self._made(None, lun, given)
+            self._enact_standing(self._latest.add_unit(name, unit), overrule=force)
         return _aio_warnings(unit)
 
     def edit_unit(
@@ -337,57 +379,180 @@ class Service:
     ) -> tuple[str, ...]:
         """`given`: the fields to change. Giving the path again serves what is there now."""
         with self._write():
-            old = self._latest.unit(name, lun)
-            unit = _changed(old, given)
-            if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
-                unit = self._shelf.mapped(replace(unit, product=None), given)
+            unit = self._made(self._latest.unit(name, lun), lun, given)
+            again = {(name, lun)} if "backing_path" in given else set()
             edit = self._latest.edit_unit(name, unit)
-            if "backing_path" in given or _asks_more(old, unit):
-                self._stand(name, old, unit, edit, force=force, given="backing_path" in given)
-            else:
-                self._enact(edit)
+            self._enact_standing(edit, overrule=force, again=again, given=bool(again))
         return _aio_warnings(unit) if "backing_type" in given else ()
 
-    def _stand(
+    def _made(self, old: LogicalUnit | None, lun: int, given: Mapping[str, Any]) -> LogicalUnit:
+        """A new unit, or the old one with what is given; with what its device says of itself, where
+        it is mapped directly. Raises Invalid."""
+        if old is None:
+            return self._shelf.mapped(_new(lun, given), given)
+        unit = _changed(old, given)
+        if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
+            unit = self._shelf.mapped(replace(unit, product=None), given)
+        return unit
+
+    def _enact_standing(
         self,
-        name: str,
-        old: LogicalUnit,
-        unit: LogicalUnit,
         edit: Edit,
         *,
-        force: bool,
-        given: bool,
+        force: bool = False,
+        overrule: bool = False,
+        again: Set[Place] = frozenset(),
+        given: bool = True,
+        at: Mapping[Place, str] | None = None,
     ) -> None:
-        """Bring an edit of a LUN into force that makes it stand on its store anew."""
-        place = (name, unit.lun)
-        going_on = old.online and unit.backing_path == old.backing_path
-        store = self._shelf.usable(
-            place,
-            unit,
-            self._inventories,
-            force=force,
-            going_on=going_on,
-            given=given,
+        """Bring an edit into force whose LUNs stand on stores that were looked at: those that are
+        new, or ask more of their store than before, or open it `again`. `overrule`: although the
+        machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
+        stands = self._stands(edit, again, given=given, at=at or {})
+        inventories = self._latest.after(edit), self.inventory.after(edit)
+        stores = self._shelf.usable(stands, inventories, force=overrule)
+        size = self._reconciler.backend.unit_size
+        reopen = frozenset(
+            place
+            for place, stand in ((stand.place, stand) for stand in stands if stand.old)
+            if self._shelf.moved(place, stand.unit, stores[place], size(*place))
         )
-        reopen: frozenset[Place] = frozenset()
-        if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
+        for name, _ in reopen:
             edit = edit or Edit({name: self._latest.target(name)})
-            reopen = frozenset({place})
         self._enact(
             edit,
+            force=force,
             reopen=reopen,
-            verify=lambda: self._require_same(name, unit, store),
+            verify=lambda: self._require_same(stands, stores),
         )
 
-    def _require_same(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
-        opened = self._reconciler.backend.unit_identity(name, unit.lun)
-        self._shelf.require_same(unit, store, opened)
+    def _stands(
+        self, edit: Edit, again: Set[Place], *, given: bool, at: Mapping[Place, str]
+    ) -> list[Stand]:
+        """`again` may name what the edit does not change."""
+        names = (*edit.targets, *(name for name, _ in again if name not in edit.targets))
+        after = ((name, edit.targets.get(name, self._latest.targets.get(name))) for name in names)
+        found = []
+        for name, target in after:
+            known = {unit.lun: unit for unit in _units_of(self._latest, name)}
+            for unit in target.units if target else ():
+                place, old = (name, unit.lun), known.get(unit.lun)
+                if place in again or old is None or (old is not unit and _asks_more(old, unit)):
+                    found.append(Stand(place, unit, old, given, at.get(place, "")))
+        return found
+
+    def _require_same(self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]) -> None:
+        for stand in stands:
+            opened = self._reconciler.backend.unit_identity(*stand.place)
+            self._shelf.require_same(stand.unit, stores[stand.place], opened)
 
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
         with self._write():
             self._enact(self._latest.remove_unit(name, lun))
         return ()
+
+    # -- many at once
+
+    def apply(
+        self,
+        document: Document,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        overrule: bool = False,
+    ) -> tuple[str, ...]:
+        """Raises Conflict, unless forced, where it takes away more than a third of all targets or
+        of all LUNs, or anything that goes or goes offline has sessions."""
+        with self._write():
+            return self._enact_document(document, prune=prune, force=force, overrule=overrule)
+
+    def _enact_document(
+        self,
+        document: Document,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        overrule: bool = False,
+        at: str = "targets.{}.",
+    ) -> tuple[str, ...]:
+        latest = self._latest
+        edit = toward(document, latest, self._made, prune=prune, at=at)
+        if not force:
+            self._require_harmless(edit)
+        warnings = _all_warnings(edit, latest)
+        self._enact_standing(edit, force=force, overrule=overrule, at=document.places(at))
+        return warnings
+
+    def _require_harmless(self, edit: Edit) -> None:
+        """Raises Conflict."""
+        losses = Losses.of(edit, self._latest)
+        losses.require_moderate(self._latest)
+        self._reconciler.require_no_sessions(*sorted(losses.bearers))
+
+    def restore(
+        self, revision: int, *, force: bool = False, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Back to the state after it, but for tokens. Raises NotFound, and Conflict as `apply`."""
+        with self._write():
+            edit = self._latest.narrowed(self._since(revision))
+            if not force:
+                self._require_harmless(edit)
+            self._enact_standing(edit, force=force, overrule=overrule, given=False)
+        return ()
+
+    def _since(self, revision: int) -> Edit:
+        """What leads back there from the latest, of which some may not be durable."""
+        return self.inventory.as_before(self._group.edit).joined(self._store.since(revision))
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        return self._store.revisions(before, limit)
+
+    def revision(self, number: int) -> Json:
+        """With what it changed, `before` and `after`, as in the audit. Raises NotFound."""
+        told, old, new = self._store.revision(number)
+        before, after = audit.difference(new, Inventory().after(old))
+        return {**told, "before": before, "after": after}
+
+    def adopt(
+        self, name: str, accounts: Sequence[Account], *, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Make a foreign target ours, as it is. `accounts`: its users, for tgtd does not tell their
+        secrets; each gets the one that is given. It becomes ours durably before anything of it is
+        touched, so nothing is ever put back: what could not be done is for passes to do.
+
+        Raises NotFound, Invalid where secrets are missing, and Conflict for what of it cannot be a
+        wish of ours, or is not its alone."""
+        with self._write():
+            self._latest.add_target(name)  # it must not be ours
+            target = wished(self._reconciler.stranger(name, self._latest))
+            for account in accounts:
+                self._latest.require_same_secret(account)
+            edit = self._latest.add_whole(target, accounts)
+            stands = self._stands(edit, frozenset(), given=False, at={})
+            inventories = self._latest.after(edit), self.inventory.after(edit)
+            stores = self._shelf.usable(stands, inventories, force=overrule)
+            self._require_served(stands, stores)
+            self._enact(edit, adopting=target)
+        return (*_secret_warnings(*accounts),)
+
+    def _require_served(
+        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
+    ) -> None:
+        """Raises Conflict where tgtd seems to have opened something else than is at a path now."""
+        for stand in stands:
+            unit, size = stand.unit, self._reconciler.backend.unit_size(*stand.place)
+            if unit.device_type is DeviceType.DISK and size != stores[stand.place].size:
+                raise Conflict(
+                    f"what tgtd serves as LUN {unit.lun} has not the size of {unit.backing_path}",
+                    code="backing-store-changed",
+                )
+
+    def hand_out_secrets(self) -> Inventory:
+        """All that is durable, once the audit tells durably who took it. It needs no tgtd."""
+        with self._turn():
+            self._at_once = True
+        return self.inventory
 
     # -- tokens
 
@@ -481,8 +646,8 @@ class Service:
                 deadline = time.monotonic() + TOGETHER
                 for write in writes:
                     outcomes.append(self._outcome(write))
-                    if time.monotonic() > deadline:
-                        break
+                    if self._group.adopted or time.monotonic() > deadline:
+                        break  # what is adopted becomes ours before anything more is done to it
         except Exception as error:
             return [error for _ in writes]
         return outcomes
@@ -587,14 +752,23 @@ class Service:
         force: bool = False,
         reopen: frozenset[Place] = frozenset(),
         verify: Callable[[], None] = lambda: None,
+        adopting: Target | None = None,
     ) -> None:
         """Bring an edit of the latest into force, or raise and leave all as it was. Once a write:
-        what is rehearsed is not there for another one to stand on."""
+        what is rehearsed is not there for another one to stand on. A target that is being adopted
+        is in force already, but for what the commit brings."""
         if not edit:
             return
         self._edit = edit
         write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
+        if adopting is not None and self._rehearsing:
+            self._steps = adoption(adopting.name)
+            return
+        if adopting is not None:
+            self._reconciler.welcome(adopting, frozenset(edit.accounts))
+            self._group = self._group.joined(replace(write, adopted=frozenset({adopting.name})))
+            return
         scope = write.scope(self._failing())
         if self._rehearsing:
             changes = self._reconciler.rehearse(write.before, write.after, scope)
@@ -618,7 +792,8 @@ class Service:
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
-        if not group.edit and not self._receipts:
+        at_once, self._at_once = self._at_once, False
+        if not (group.edit or self._receipts or at_once):
             for entry in self._entries:
                 self._tell(entry)
             self._entries.clear()
@@ -635,6 +810,8 @@ class Service:
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
             self._reconciler.finish()
+        if group.adopted:
+            self._reconciler.take_up(group.after)
         self._claim_opened()
         if self._reconciler.failures:
             self._reconciler.forgive(group.scope(self._failing()))
@@ -665,7 +842,7 @@ class Service:
         self._receipts.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit.for_tgtd:
-            self._reconciler.abandon(group.before, group.scope(self._failing()))
+            self._reconciler.abandon(group.before, group.undo(self._failing()))
             self._reconciler.opened |= group.moved
             self._claim_opened()
 
@@ -703,7 +880,9 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _new(lun: int, given: Mapping[str, Any]) -> LogicalUnit:
-    """A unit of these fields, with an identity of its own where none is given."""
+    """A unit of these fields, with an identity of its own where none is given. Raises Invalid."""
+    if "backing_path" not in given:
+        raise Invalid(Fault("backing_path", "is required for a new LUN"))
     kind = given.get("device_type", DeviceType.DISK)
     defaults = {
         "backing_type": FITTING[kind][0],
@@ -727,6 +906,7 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
     return (
         old.backing_type is not new.backing_type
         or old.device_type is not new.device_type
+        or old.backing_path != new.backing_path
         or (old.readonly and not new.readonly)
         or (new.readonly and not old.readonly and new.device_type is DeviceType.CD)  # a blank one?
         or (old.shared and not new.shared)
@@ -737,6 +917,22 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
 def _secret_warnings(*accounts: Account) -> tuple[str, ...]:
     short = any(len(account.secret) < SHORT_SECRET for account in accounts)
     return (SHORT_SECRET_WARNING,) if short else ()
+
+
+def _all_warnings(edit: Edit, before: Inventory) -> tuple[str, ...]:
+    """What there is to say of an edit's accounts and LUNs, each sentence once."""
+    units = [unit for target in edit.targets.values() if target for unit in target.units]
+    known = {unit for name in edit.targets for unit in _units_of(before, name)}
+    aio = any(unit.aio and unit not in known for unit in units)
+    return (
+        *_secret_warnings(*filter(None, edit.accounts.values())),
+        *((AIO_WARNING,) if aio else ()),
+    )
+
+
+def _units_of(inventory: Inventory, name: str) -> tuple[LogicalUnit, ...]:
+    target = inventory.targets.get(name)
+    return target.units if target else ()
 
 
 def _aio_warnings(unit: LogicalUnit) -> tuple[str, ...]:

@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, health, openapi, san, tokens
+from storlever.web import audit, config, docs, foreign, health, openapi, revisions, san, tokens
 from storlever.web.asked import Unchanged
 from storlever.web.authentication import Authentication
-from storlever.web.body import LARGE_BODIES
+from storlever.web.body import HUGE_BODIES, LARGE_BODIES
 from storlever.web.edge import Edge
 from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
@@ -25,7 +25,16 @@ from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
 from storlever.web.writing import Rehearsed
 
-TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
+TABLES = (
+    san.table,
+    config.table,
+    revisions.table,
+    foreign.table,
+    tokens.table,
+    audit.table,
+    health.table,
+    docs.table,
+)
 
 
 def create_app(
@@ -53,6 +62,7 @@ def create_app(
     app.state.warnings = warnings
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
+    app.state.huge_bodies = CapacityLimiter(HUGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))
     for table in TABLES:
         app.router.routes.extend(table.router.routes)  # an included router is matched twice

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Header, Request
 
 from storlever.audit import Json, Link, Search
-from storlever.service import Service, TargetStatus
+from storlever.inventory import Inventory
+from storlever.principal import Principal
+from storlever.receipt import Done
+from storlever.service import Service, TargetStatus, Write
 from storlever.web.edge import Edge
 from storlever.web.etag import View, listed
+from storlever.web.gate import act_of
 from storlever.web.table import API, say
 from storlever.web.threads import Answer, Given, Method, Threaded
 
@@ -33,6 +38,11 @@ class Asked:
     def service(self) -> Service:
         return self.core.service
 
+    @property
+    def principal(self) -> Principal:
+        found: Principal = self.request.state.principal
+        return found
+
     async def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         return await self.core.audit(search)
 
@@ -43,6 +53,14 @@ class Asked:
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
     ) -> Answer:
         return await self.core.read(method, *args, **options)
+
+    async def with_secrets(self) -> Inventory:
+        """All that is durable, once the audit tells durably who took it."""
+        hand_out = partial(Service.hand_out_secrets, self.service)
+        outcome = await self.core.write_apart(Write(act_of(self.request.scope), hand_out))
+        assert isinstance(outcome, Done)
+        inventory: Inventory = outcome.answer
+        return inventory
 
 
 @dataclass(frozen=True, slots=True)

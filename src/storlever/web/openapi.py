@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 from starlette.routing import BaseRoute
 
 from storlever import __version__
 from storlever.principal import Role
 from storlever.web.body import MAX_BODY
+from storlever.web.config import ConfigUpdate
 from storlever.web.edge import Edge
 from storlever.web.gate import MAX_HEADER, REQUEST_ID
 from storlever.web.table import Guarded
@@ -32,7 +35,7 @@ PROBLEMS = {
     404: "no such target, user, LUN or token",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
     412: "it is not as If-Match or If-None-Match say; nothing was changed",
-    413: f"the body has more than {MAX_BODY} bytes",
+    413: f"the body has more than {MAX_BODY} bytes, or what the operation takes",
     415: "the body is not application/json",
     421: "the Host header names another machine",
     422: "a field or a parameter breaks a rule, or the backing store cannot be served",
@@ -72,6 +75,7 @@ _RETRY = {"Retry-After": _header("^[0-9]+$", "seconds to wait before a retry", r
 _HEADERS = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 
 _TARGET = {"iqn": "$request.body#/iqn"}
+_NAMED_TARGET = {"iqn": "$request.path.iqn"}
 _ON_TARGET = ("get_target", "put_target", "delete_target", "get_luns", "post_lun")
 
 
@@ -83,6 +87,7 @@ def _links(key: str, field: str, *operations: str) -> dict[str, Json]:
 
 LINKS: dict[str, dict[str, Json]] = {
     "post_target": dict.fromkeys(_ON_TARGET, _TARGET),
+    "adopt_foreign": dict.fromkeys(_ON_TARGET, _NAMED_TARGET),
     "post_lun": _links("lun", "lun", "get_lun", "put_lun", "delete_lun"),
     "post_token": {name: {"name": "$request.body#/name"} for name in ("get_token", "delete_token")},
     **{
@@ -107,10 +112,8 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
     components: Json = made["components"]
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own
         components["schemas"].pop(unused, None)
-    shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
-    rehearsal = RehearsalShown.model_json_schema(ref_template=_SCHEMAS + "{model}")
-    components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
-    components["schemas"] |= {**rehearsal.pop("$defs"), "Rehearsal": rehearsal}
+    components["schemas"] |= _schemas(Problem, "serialization") | _schemas(ConfigUpdate)
+    components["schemas"] |= _schemas(RehearsalShown)
     components["parameters"] = {"RequestId": _OWN_ID}
     components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
     components["securitySchemes"] = SCHEMES
@@ -121,6 +124,12 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
             operation["security"] = _security(may, edge)
             _complete(operation, path, method, may)
     return json.dumps(made).encode()
+
+
+def _schemas(shape: type[BaseModel], mode: JsonSchemaMode = "validation") -> Json:
+    """Of a shape that no route names, and of those in it."""
+    made = shape.model_json_schema(ref_template=_SCHEMAS + "{model}", mode=mode)
+    return {**made.pop("$defs", {}), shape.__name__: made}
 
 
 def _problem(status: int) -> Json:
@@ -145,7 +154,7 @@ def _complete(operation: Json, path: str, method: str, may: Role) -> None:
     answers.pop("422", None)  # FastAPI's own
     if "dry_run" in said:
         answers.setdefault("200", {"description": "Rehearsed, or so already"})
-        answers["200"]["x-dry-run"] = {"$ref": f"{_SCHEMAS}Rehearsal"}
+        answers["200"]["x-dry-run"] = {"$ref": f"{_SCHEMAS}RehearsalShown"}
     for answer in answers.values():
         answer["headers"] = _ID | _headers(method, said)
     if made := answers.get("201"):

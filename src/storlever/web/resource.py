@@ -1,10 +1,11 @@
 """What is wished of the resources that paths name, and whether it is what a client asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hmac import compare_digest
 from typing import Any
 
+from storlever.document import TargetPart, UnitPart
 from storlever.errors import NotFound
 from storlever.inventory import Direction, Inventory
 from storlever.model import FITTING, Account, DeviceType, LogicalUnit, Target
@@ -16,6 +17,10 @@ Same = Callable[[Inventory], bool]
 
 def conf(inventory: Inventory) -> object:
     return inventory.discovery, _accounts(inventory, inventory.discovery.accounts)
+
+
+def config(inventory: Inventory) -> object:
+    return conf(inventory), targets(inventory)
 
 
 def target_names(inventory: Inventory) -> object:
@@ -82,28 +87,63 @@ def users_of(target: Target, direction: Direction) -> tuple[str, ...]:
 # -- is it the same?
 
 
-def same_target(name: str) -> Same:
-    """Whatever it has: nothing more was asked for than that it is there."""
-    return lambda inventory: name in inventory.targets
+def same_target(part: TargetPart, accounts: Sequence[Account]) -> Same:
+    """In what of it is given. `accounts`: the users it names."""
+
+    def same(inventory: Inventory) -> bool:
+        found = inventory.target(part.name)
+        return (
+            all(map(_alike, _said(part), _had(found)))
+            and all(_has(found, unit) for unit in part.units or ())
+            and all(_known(inventory, account) for account in accounts)
+        )
+
+    return same
+
+
+def _said(part: TargetPart) -> tuple[object, ...]:
+    numbers = None if part.units is None else [unit.lun for unit in part.units]
+    return part.online, part.names, part.addresses, part.incoming, part.outgoing, numbers
+
+
+def _had(target: Target) -> tuple[object, ...]:
+    access, outgoing = target.access, [target.outgoing] if target.outgoing else []
+    numbers = [unit.lun for unit in target.units]
+    return target.online, access.names, access.addresses, target.incoming, outgoing, numbers
+
+
+def _alike(said: Any, had: Any) -> bool:
+    """The order of a list says nothing."""
+    if said is None:
+        return True
+    return bool(said == had) if isinstance(said, bool) else sorted(said) == sorted(had)
+
+
+def _has(target: Target, part: UnitPart) -> bool:
+    unit = target.unit(part.lun)
+    return unit is not None and _as_wanted(unit, part.given)
+
+
+def _known(inventory: Inventory, account: Account) -> bool:
+    known = inventory.accounts.get(account.name)
+    return known is not None and compare_digest(known.secret, account.secret)
 
 
 def same_user(name: str, direction: Direction, account: Account) -> Same:
     def same(inventory: Inventory) -> bool:
         inventory.require_user(name, direction, account.name)
-        known = inventory.accounts[account.name]
-        return compare_digest(known.secret, account.secret)
+        return _known(inventory, account)
 
     return same
 
 
 def same_unit(name: str, lun: int, given: Mapping[str, Any]) -> Same:
     """`given`: fields of LogicalUnit; those left out have their defaults, or were generated."""
+    return lambda inventory: _as_wanted(inventory.unit(name, lun), given)
 
-    def same(inventory: Inventory) -> bool:
-        found = inventory.unit(name, lun)
-        return all(getattr(found, field) == value for field, value in _wanted(given).items())
 
-    return same
+def _as_wanted(unit: LogicalUnit, given: Mapping[str, Any]) -> bool:
+    return all(getattr(unit, field) == value for field, value in _wanted(given).items())
 
 
 def _wanted(given: Mapping[str, Any]) -> dict[str, Any]:

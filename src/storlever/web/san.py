@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from storlever import names
+from storlever.document import TargetPart
 from storlever.errors import Fault, Forbidden, Invalid
 from storlever.inventory import Direction
 from storlever.principal import Role
@@ -116,10 +117,14 @@ def _listed(service: Service, core: AskedOfOne) -> list[TargetListed]:
 
 
 @table.post("/target_list", Role.OPERATOR, status_code=201, response_class=Response)
-async def post_target(core: Creating, body: TargetCreate, exists_ok: ExistsOk = False) -> Response:
-    same = resource.same_target(body.iqn) if exists_ok else None
+async def post_target(
+    core: Creating, body: TargetCreate, force: Overrule, exists_ok: ExistsOk = False
+) -> Response:
+    """With users, lists and LUNs where they are given: all of it, or nothing."""
+    part, accounts = body.part(), body.accounts()
+    same = resource.same_target(part or TargetPart(body.iqn), accounts) if exists_ok else None
     core.of(resource.target(body.iqn), same)
-    warnings = await core.write(Service.add_target, body.iqn)
+    warnings = await core.write(Service.add_target, body.iqn, part, accounts, overrule=force)
     return _created(core, warnings, "target_list", body.iqn)
 
 
