@@ -166,7 +166,8 @@ def test_every_module_has_its_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "inward"), [("web", FOR_WEB), ("tgtd", FOR_TGTD), ("cli", FOR_CLI)]
+    ("package", "inward"),
+    [("web", FOR_WEB), ("tgtd", FOR_TGTD), ("cli", FOR_CLI), ("client", set())],
 )
 def test_an_edge_knows_itself_and_the_core(package: str, inward: set[str]) -> None:
     for name in FILES:
