@@ -9,7 +9,7 @@ from storlever.client import operations
 
 SOURCE = Path(operations.__file__)
 MADE = SOURCE.with_name("methods.py")
-HEAD = '''"""The methods of both clients: made by script/methods of `operations`, not edited."""
+HEAD = '''"""The methods of both clients: made by script/generate of `operations`, not edited."""
 
 # ruff: noqa: A002
 

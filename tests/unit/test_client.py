@@ -80,7 +80,7 @@ def refused(status: int, code: str, **headers: str) -> httpx2.Response:
 
 
 def test_the_methods_of_both_clients_are_those_of_the_operations() -> None:
-    assert methods.MADE.read_text() == methods.text(), "run script/methods"
+    assert methods.MADE.read_text() == methods.text(), "run script/generate"
 
 
 def test_both_clients_can_do_the_same() -> None:
@@ -386,3 +386,9 @@ def take(events: Iterator[Any], count: int) -> list[Any]:
 def test_files_of_tls_that_cannot_be_read_are_told_when_the_client_is_made(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Client("https://localhost:1", ca_file=tmp_path / "none.pem")
+
+
+@pytest.mark.parametrize("url", ["gopher://x", "localhost:1", "http://", "http://a/?b", ""])
+def test_what_is_no_url_is_told_when_the_client_is_made(url: str) -> None:
+    with pytest.raises(ValueError, match="no URL"):
+        Client(url)

@@ -14,6 +14,7 @@ from storlever.client.shapes import Done, Rehearsal
 
 API = "/storlever/api/v1"
 T = TypeVar("T")
+S = TypeVar("S")
 
 KEY = "Idempotency-Key"
 
@@ -40,6 +41,14 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Tagged(Generic[T]):
+    """`etag`: what `matching` takes; None where the service has none for it."""
+
+    value: T
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """`repeatable`: to do it twice is to do it once. `keyed`: so it is for the service, given a key
     that stands for this call. `answers`: statuses that are no error here."""
@@ -62,6 +71,28 @@ class Call(Generic[T]):
         """Only if it is still as it was when it had this ETag; else PreconditionFailed. It is not
         repeatable then: the first time may have changed the ETag."""
         return replace(self, headers={**self.headers, "If-Match": etag}, repeatable=False)
+
+    def read_as(self, decode: "Callable[[Raw], S]") -> "Call[S]":
+        """The same, with another meaning of its answer."""
+        return Call(
+            self.method,
+            self.path,
+            decode,
+            self.query,
+            self.body,
+            self.headers,
+            self.repeatable,
+            self.keyed,
+            self.answers,
+        )
+
+    def tagged(self) -> "Call[Tagged[T]]":
+        """The same, with the ETag of what is answered."""
+        return self.read_as(lambda raw: Tagged(self.decode(raw), raw.headers.get("etag")))
+
+    def plain(self) -> "Call[Any]":
+        """The same, answered with the JSON as it is."""
+        return self.read_as(Raw.json)
 
     def rehearsed(self) -> "Call[Rehearsal]":
         """The same as a question: what would it do?"""

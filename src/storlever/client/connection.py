@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -35,9 +36,10 @@ class Connection:
 
     def options(self) -> dict[str, Any]:
         """Of the HTTP library's client. It heeds no proxy of the environment: a token and passwords
-        go where they are sent, and nowhere else. Raises OSError or ssl.SSLError of the files."""
+        go where they are sent, and nowhere else. Raises OSError of the files, ValueError of the
+        URL."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        base = "http://localhost" if self.socket else self.url
+        base = "http://localhost" if self.socket else _base(self.url)
         return {
             "base_url": base,
             "headers": {"Accept": "application/json", **headers},
@@ -51,6 +53,13 @@ class Connection:
         if self.certificate:
             context.load_cert_chain(*self.certificate)
         return context
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{url} is no URL of a service: it must be like {URL}")
+    return url
 
 
 def request(call: Call[Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The methods of both clients: made by script/methods of `operations`, not edited."""
+"""The methods of both clients: made by script/generate of `operations`, not edited."""
 
 # ruff: noqa: A002
 

@@ -1,6 +1,6 @@
 """Every operation of the API, once: what to send and what comes back. Nothing is sent here.
 
-The methods of both clients are made of these by script/methods. An argument that is None is left
+The methods of both clients are made of these by script/generate. An argument that is None is left
 to the service: what is there stays, or gets its default. What each raises is in `errors`.
 """
 
