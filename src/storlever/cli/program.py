@@ -29,12 +29,16 @@ COMMANDS = {
     "user": "CHAP users of targets",
     "lun": "what a target serves",
     "conf": "users of discovery sessions",
+    "import": "take over a targets.conf",
+    "export": "write a targets.conf",
     "token": "make, list and revoke tokens",
     "audit": "show what was asked for, by whom, and what came of it; or verify that",
     "cert": "make a certificate",
 }
 """Each is a module beside this one, which is imported when it is asked for: `add` gives a parser
 its arguments, `run` does it."""
+MODULES = {"import": "importing", "export": "exporting"}
+"""Those that have another name than their command."""
 COMPLETING = "_ARGCOMPLETE"
 """In the environment when a shell asks how a line can go on."""
 STATUSES: dict[type[Exception], Status] = {
@@ -118,7 +122,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         its = commands.add_parser(name, help=summary, allow_abbrev=False)
         if name == chosen:
-            command = import_module(f"storlever.cli.{name}")
+            command = import_module(f"storlever.cli.{MODULES.get(name, name)}")
             its.description = command.__doc__
             command.add(its)
             its.set_defaults(run=command.run)
