@@ -31,7 +31,7 @@ def bring_back(file: Path, schema: int) -> None:
             row = (name, plain, digest(name, plain))
             connection.execute("REPLACE INTO account VALUES (?, ?, ?)", row)
         connection.execute("DELETE FROM setting WHERE name = 'key'")
-        for table in ("token", "audit"):
+        for table in ("token", "audit", "receipt"):
             connection.execute(f"DROP TABLE {table}")
         if schema == 1:
             connection.execute("DELETE FROM setting WHERE name = 'revision'")

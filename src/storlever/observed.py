@@ -5,6 +5,7 @@ between two looks `apply` keeps it true. The per-target step, `after`, is pure.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +64,13 @@ class Observed:
         for target in self.targets.values():
             self._bound.update(target.bindings.accounts)
         self._bound.update(self.discovery.accounts)
+
+    def part(self, targets: Iterable[str]) -> "Observed":
+        """What is known of these targets and of discovery, to try changes on."""
+        known = {name: self.targets[name] for name in targets if name in self.targets}
+        part = Observed(known, discovery=self.discovery)
+        part._bound = self._bound.copy()
+        return part
 
     def apply(self, change: Change) -> None:
         """Record that the change is in force."""

@@ -23,6 +23,7 @@ from storlever.change import (
     CreateUnit,
     DeleteAccount,
     DeleteUnit,
+    EndSessions,
     UnbindIncoming,
     UpdateUnit,
 )
@@ -88,6 +89,9 @@ class Backend(Protocol):
 
     def apply(self, change: Change) -> None:
         """Make one change. Raises Refused or Conflict when the daemon will not."""
+
+    def require_fit(self, change: Change) -> None:
+        """Raises what `apply` would raise without asking the daemon: Unfit."""
 
     def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable
@@ -159,10 +163,7 @@ class Reconciler:
 
         `verify` raises what speaks against it once it is done.
         """
-        self.require_up()
-        changes = self._planned(before, desired, scope)
-        self._require_known(desired, scope)
-        self._require_ours(before, desired, scope)
+        changes = self._permitted(before, desired, scope)
         names, left = self._touched(before, desired, scope), self._half_done
         self._half_done = names.joined(left)
         try:
@@ -185,6 +186,40 @@ class Reconciler:
             self._put_back(before, scope, left, look=True)
             raise
         self._unfinished, self._half_done = names.joined(self._unfinished), left
+
+    def rehearse(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        """The changes that `enforce` would make. Raises what it would raise, but for what only tgtd
+        knows; nothing changes but what another look finds, and that is true."""
+        changes = self._permitted(before, desired, scope)
+        try:
+            self._try_out(changes, scope)
+        except Refused as refused:
+            if not refused.drift:
+                raise
+            self._look_again(before)
+            self._require_known(desired, scope)
+            self._require_ours(before, desired, scope)
+            changes = self._plan(desired, scope)
+            self._try_out(changes, scope)
+        return changes
+
+    def _try_out(self, changes: Iterable[Change], scope: Scope) -> None:
+        """Make the changes of a part of what is known."""
+        part = self._observed.part(scope.targets)
+        for change in changes:
+            part.check(change)
+            self.backend.require_fit(change)
+            if isinstance(change, EndSessions) and not change.force:
+                self.require_no_sessions(change.target)
+            part.apply(change)
+
+    def _permitted(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        """The plan, if there is nothing against it. Raises Unavailable and Conflict."""
+        self.require_up()
+        changes = self._planned(before, desired, scope)
+        self._require_known(desired, scope)
+        self._require_ours(before, desired, scope)
+        return changes
 
     def _touched(self, before: Inventory, desired: Inventory, scope: Scope) -> Pending:
         after, old = desired.accounts, before.accounts

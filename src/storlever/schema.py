@@ -1,6 +1,6 @@
 """The state file as SQLite sees it: how it is made, set up, and brought to the newest schema.
 
-It has four tables of documents, each with a digest, and the audit. What a document says is the
+It has five tables of documents, each with a digest, and the audit. What a document says is the
 store's affair, but for the old ones that a migration rewrites; what an entry of the audit says is
 that of `journal`.
 """
@@ -23,7 +23,7 @@ PRAGMAS = {
     "synchronous": 2,
     "secure_delete": 1,  # what is removed is written over
 }
-TABLES = ("target", "account", "setting", "token")
+TABLES = ("target", "account", "setting", "token", "receipt")
 AUDITED = ("time", "who", "target")
 """What entries are searched by: of their documents, so that it cannot be altered beside them."""
 REVISION = "revision"
@@ -43,6 +43,12 @@ class Statements:
         self.replace = f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608
         self.delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
 
+
+_TIME = "json_extract(document, '$.time')"
+"""Of a receipt."""
+FORGET_RECEIPTS = f"DELETE FROM receipt WHERE {_TIME} <= ?"  # noqa: S608
+OLD_RECEIPTS = f"SELECT max({_TIME}) FROM receipt WHERE {_TIME} < ?"  # noqa: S608
+BEYOND_RECEIPTS = f"SELECT {_TIME} FROM receipt ORDER BY {_TIME} DESC LIMIT 1 OFFSET ?"  # noqa: S608
 
 SQL = {table: Statements(table) for table in TABLES}
 
@@ -91,6 +97,11 @@ def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
     create_audit(connection)
 
 
+def _receipts(connection: sqlite3.Connection, _: Seal) -> None:
+    _create_documents(connection, "receipt")
+    connection.execute(f"CREATE INDEX receipt_time ON receipt ({_TIME})")
+
+
 def _create_documents(connection: sqlite3.Connection, table: str) -> None:
     connection.execute(
         f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
@@ -121,6 +132,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _numbered_commits,
     _sealed_secrets,
     _tokens_and_audit,
+    _receipts,
 )
 """Number n brings a file from schema n to n + 1, in one transaction with the others. Old ones are
 never edited."""

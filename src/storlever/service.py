@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
-from storlever.errors import StateFailed, Unauthenticated, Unavailable
+from storlever.errors import Conflict, NotFound, StateFailed, Unauthenticated, Unavailable
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.model import (
@@ -33,12 +33,14 @@ from storlever.model import (
 )
 from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
+from storlever.receipt import Done, Key, Receipt
 from storlever.reconciler import Reconciler
+from storlever.rehearsal import Rehearsal, Step, steps
 from storlever.shelf import Host, Shelf
 from storlever.throttle import Throttle
 from storlever.token import Token
 
-Answer = TypeVar("Answer")
+Outcome = Done | Rehearsal | Exception
 
 TURN_PATIENCE = 10.0
 """Seconds a write waits for the thread that makes it, and then for the lock."""
@@ -70,25 +72,52 @@ class Store(Protocol):
 
     def load(self) -> Inventory: ...
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        """Make the edit and the audit's entries durable before returning. Raises StateFailed;
-        whatever is raised, nothing changed, unless its code is `state-doubtful`: then a restart may
-        find the edit made."""
+    @property
+    def tag_key(self) -> bytes:
+        """A secret that lasts."""
+
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """Make the edit, the audit's entries and receipts durable before returning. Raises
+        StateFailed; whatever is raised, nothing changed, unless its code is `state-doubtful`: then
+        a restart may find the edit made."""
+
+    def receipt(self, name: str) -> Receipt | None:
+        """By the name of its key. Raises StateFailed."""
 
     def forget(self, now: datetime) -> bool:
-        """Remove some of the audit that was kept long enough; whether there may be more. Raises
-        StateFailed."""
+        """Remove some of the audit, and of receipts, that was kept long enough; whether there may
+        be more. Raises StateFailed."""
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries."""
 
 
+def _whatever(_: Inventory) -> None: ...
+
+
+def _nothing(_: Exception, __: Inventory) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A call of a method of Service, and in whose name."""
+    """A call of a method of Service, and in whose name.
+
+    `rehearsed`: find out what it would do, and do nothing. `key`: if its receipt is there, that is
+    the answer. `require` is shown what the call begins with, and raises what speaks against it;
+    `left` is shown what it leaves. `excuses`: whether what it raised means that all is as it would
+    have made it.
+    """
 
     act: Act
     call: Callable[[], Any]
+    rehearsed: bool = False
+    key: Key | None = None
+    require: Callable[[Inventory], None] = _whatever
+    left: Callable[[Inventory], None] = _whatever
+    excuses: Callable[[Exception, Inventory], bool] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +172,12 @@ class Service:
         """What the write under way made."""
         self._entries: list[Entry] = []
         """What the audit has to tell of the writes in force."""
+        self._receipts: dict[str, Receipt] = {}
+        """Those of the writes in force, by the names of their keys."""
+        self._rehearsing = False
+        """Whether the write under way is to do nothing."""
+        self._steps: tuple[Step, ...] = ()
+        """What it would do."""
         self._told: deque[Entry] = deque()
         """What it has to tell besides, at the next commit."""
         self._lost = 0
@@ -156,6 +191,17 @@ class Service:
                 self._shelf.claim((target.name, unit.lun), [unit])
 
     # -- reading: from memory, but for the sessions
+
+    @property
+    def tag_key(self) -> bytes:
+        """With which tags are made of what is wished (docs/decisions/0024)."""
+        return self._store.tag_key
+
+    def targets(self) -> list[TargetStatus]:
+        """All of them by name, without their sessions: tgtd is not asked."""
+        down, targets = self._reconciler.down, self.inventory.targets
+        named = (targets[name] for name in sorted(targets))
+        return [TargetStatus(each, *self._target_state(each, down), ()) for each in named]
 
     def target_names(self) -> list[str]:
         return sorted(self.inventory.targets)
@@ -366,7 +412,8 @@ class Service:
     def remove_token(self, name: str) -> tuple[str, ...]:
         with self._turn():
             self._adopt(self._latest.remove_token(name))
-            self._used.pop(name, None)
+            if not self._rehearsing:
+                self._used.pop(name, None)
         return ()
 
     # -- the audit
@@ -409,10 +456,11 @@ class Service:
 
     # -- the write path
 
-    def together(self, writes: Sequence[Write]) -> list[Any]:
+    def together(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out calls of the methods above in turn, and make them durable in one commit with
-        what the audit tells of them; what each of them returned or raised. Where the commit fails,
-        that is what became of all of them: what one found may have been another's doing.
+        what the audit tells of them; what became of each: Done, a Rehearsal, or what it raised.
+        Where the commit fails, that is what became of all of them: what one found may have been
+        another's doing.
 
         Those that would begin after `TOGETHER` are left out: the first has waited long enough.
         """
@@ -422,12 +470,12 @@ class Service:
             return [error for _ in writes]
         return self._all(writes)
 
-    def apart(self, write: Write) -> Any:
-        """Carry out one that needs no tgtd; what it returned or raised."""
+    def apart(self, write: Write) -> Outcome:
+        """Carry out one that needs no tgtd; what became of it."""
         return self._all([write])[0]
 
-    def _all(self, writes: Sequence[Write]) -> list[Any]:
-        outcomes: list[Any] = []
+    def _all(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         try:
             with self._turn():
                 deadline = time.monotonic() + TOGETHER
@@ -446,17 +494,47 @@ class Service:
             if token is None or token.digest != principal.digest or token.expired(now()):
                 raise Unauthenticated("the token is not valid any more", code="token-unknown")
 
-    def _outcome(self, write: Write) -> Any:
+    def _outcome(self, write: Write) -> Outcome:
         before, self._edit = self._group, Edit()
         try:
             self._require_valid(write.act.principal)
-            answer = write.call()
+            if write.rehearsed:
+                return self._rehearsal(write)
+            if write.key and (done := self._done_before(write.key)):
+                return done
+            done = self._done(write)
+            write.left(self._latest)
         except Exception as error:
             if self._group is not before:  # it is in force, and its caller hears of a failure
                 raise
             return error
         self._entries.append(audit.entry(write.act, now(), DONE, self._edit, before.after))
-        return answer
+        if write.key:
+            self._receipts[write.key.name] = Receipt.of(write.key, now(), done)
+        return done
+
+    def _done(self, write: Write) -> Done:
+        try:
+            write.require(self._latest)
+            return Done(write.call())
+        except (Conflict, NotFound) as error:
+            if not write.excuses(error, self._latest):
+                raise
+            return Done(already=True)
+
+    def _done_before(self, key: Key) -> Done | None:
+        """Raises Reused, and StateFailed."""
+        receipt = self._receipts.get(key.name) or self._store.receipt(key.name)
+        return receipt.again(key, now()) if receipt else None
+
+    def _rehearsal(self, write: Write) -> Rehearsal:
+        self._rehearsing, self._steps = True, ()
+        try:
+            answer = self._done(write).answer
+        finally:
+            self._rehearsing = False
+        told = isinstance(answer, tuple) and all(isinstance(each, str) for each in answer)
+        return Rehearsal(self._steps, answer if told else ())  # else a token, which is none
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -510,26 +588,37 @@ class Service:
         reopen: frozenset[Place] = frozenset(),
         verify: Callable[[], None] = lambda: None,
     ) -> None:
-        """Bring an edit of the latest into force, or raise and leave all as it was."""
+        """Bring an edit of the latest into force, or raise and leave all as it was. Once a write:
+        what is rehearsed is not there for another one to stand on."""
         if not edit:
             return
         self._edit = edit
         write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
         scope = write.scope(self._failing())
+        if self._rehearsing:
+            changes = self._reconciler.rehearse(write.before, write.after, scope)
+            self._steps = steps(edit, write.before, write.after, changes, self._count)
+            return
         self._reconciler.enforce(write.before, write.after, scope, verify)
         self._group = self._group.joined(write)
         self._reconciler.opened |= write.moved
 
+    def _count(self, target: str) -> int:
+        return len(self._reconciler.sessions(target))
+
     def _adopt(self, edit: Edit) -> None:
         """Take an edit of the latest that is nothing to tgtd."""
+        if self._rehearsing:
+            self._steps = steps(edit, self._latest, self._latest.after(edit), (), self._count)
+            return
         self._edit = edit
         self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))
 
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
-        if not group.edit:
+        if not group.edit and not self._receipts:
             for entry in self._entries:
                 self._tell(entry)
             self._entries.clear()
@@ -555,21 +644,25 @@ class Service:
         """Commit the edit with all that the audit has to tell."""
         told, lost = list(self._told), self._lost
         note = [audit.entry(OURSELVES, now(), f"{lost} entries were lost")] if lost else []
+        receipts = tuple(self._receipts.values())
         try:
-            self._store.commit(edit, (*told, *note, *self._entries))
+            self._store.commit(edit, (*told, *note, *self._entries), receipts)
         except StateFailed as error:
             if error.code != "state-full" or not (told and edit):
                 raise
-            self._store.commit(edit, self._entries)  # what was told can wait; a change need not
+            # What was told can wait; a change need not.
+            self._store.commit(edit, self._entries, receipts)
         else:
             self._lost -= lost
             for _ in told:
                 self._told.popleft()
         self._entries.clear()
+        self._receipts.clear()
 
     def _abandon(self) -> None:
         """Put back what was before. Who asked for it hears of a failure, and so does the audit."""
         self._entries.clear()
+        self._receipts.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit.for_tgtd:
             self._reconciler.abandon(group.before, group.scope(self._failing()))

@@ -9,6 +9,7 @@ its row (docs/decisions/0018).
 """
 
 import json
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search, plain
+from storlever.audit import Entry, Json, Link, Search, plain, stamp
 from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
@@ -33,7 +34,7 @@ from storlever.model import (
     ScsiProduct,
     Target,
 )
-from storlever.principal import Role
+from storlever.receipt import LASTS, MOST, Key, Receipt
 from storlever.schema import KEY_MARK, REVISION, SQL
 from storlever.seal import Seal, Unsealable
 from storlever.token import Token
@@ -125,6 +126,11 @@ class SqliteStore:
                 self._connection.close()
                 raise
 
+    @property
+    def tag_key(self) -> bytes:
+        """A secret that lasts as long as the key to the state does."""
+        return self._seal.derived("tags")
+
     def load(self) -> Inventory:
         """Everything. Raises StateUnusable when any of it cannot be trusted."""
         with self._reading():
@@ -133,15 +139,19 @@ class SqliteStore:
             accounts = [self._opened(*row) for row in self._rows("account")]
             settings = dict(self._rows("setting"))
             discovery = DiscoveryAuth(**settings.get(_DISCOVERY, {}))
-            tokens = [_token(document) for _, document in self._rows("token")]
+            tokens = [Token.from_document(document) for _, document in self._rows("token")]
             inventory = Inventory.of(targets, accounts, discovery, tokens)
+            for _ in self._rows("receipt"):
+                pass  # it is as written
         self._sound = True
         return inventory
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        """The edit, and what the audit has to tell. Raises StateFailed, and then nothing has
-        changed, unless its code is `state-doubtful`: then the edit may be found in the file by the
-        next start, until a commit succeeds."""
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """The edit, what the audit has to tell, and receipts. Raises StateFailed, and then nothing
+        has changed, unless its code is `state-doubtful`: then the edit may be found in the file by
+        the next start, until a commit succeeds."""
         revision = self._revision + 1
         try:
             with self._lock, self._transaction():
@@ -154,6 +164,8 @@ class SqliteStore:
                     self._write("token", name, token)
                 if edit.discovery is not None:
                     self._write("setting", _DISCOVERY, edit.discovery)
+                for receipt in receipts:
+                    self._write("receipt", receipt.key.name, self._folded(receipt))
                 link = self._journal.append(self._link, entries)
                 if entries:
                     self._write("setting", HEAD, link)
@@ -168,20 +180,49 @@ class SqliteStore:
         self._witness.commit(revision)
 
     def forget(self, now: datetime) -> bool:
-        """Remove entries of the audit that were kept long enough; whether there may be more.
-        Raises StateFailed."""
+        """Remove entries of the audit, and receipts, that were kept long enough; whether there may
+        be more. Raises StateFailed."""
         try:
             with self._lock:
-                anchor = self._journal.due(self._link, now)
-                if anchor is None:
+                anchor, expired = self._journal.due(self._link, now), self._expired(now)
+                if anchor is None and expired is None:
                     return False
                 with self._transaction():
-                    self._journal.forget(anchor)
-                    self._write("setting", ANCHOR, anchor)
-                self._anchor = anchor
+                    if expired is not None:
+                        self._connection.execute(schema.FORGET_RECEIPTS, (expired,))
+                    if anchor is not None:
+                        self._journal.forget(anchor)
+                        self._write("setting", ANCHOR, anchor)
+                self._anchor = anchor or self._anchor
         except sqlite3.Error as error:
             raise _failure(error) from error
         return True
+
+    def _expired(self, now: datetime) -> str | None:
+        """The time of the newest receipt that need not be kept any longer; None where none is."""
+        too_many = self._connection.execute(schema.BEYOND_RECEIPTS, (MOST,)).fetchone()
+        too_old = self._connection.execute(schema.OLD_RECEIPTS, (stamp(now - LASTS),)).fetchone()
+        return max((row[0] for row in (too_many, too_old) if row and row[0]), default=None)
+
+    def receipt(self, name: str) -> Receipt | None:
+        """Raises StateFailed."""
+        try:
+            with self._lock:
+                row = self._connection.execute(SQL["receipt"].select_one, (name,)).fetchone()
+            return self._unfolded(name, self._checked("receipt", *row)) if row else None
+        except (sqlite3.Error, StateUnusable, *_MALFORMED) as error:
+            raise StateFailed(f"cannot read a receipt: {error}", code="state-unreadable") from error
+
+    def _folded(self, receipt: Receipt) -> Json:
+        """With its time, by which it is forgotten, and all else sealed."""
+        inside = json.dumps([receipt.key.request, receipt.outcome])
+        where = schema.place("receipt", receipt.key.name)
+        return {"time": stamp(receipt.time), "sealed": self._seal.seal(inside, where)}
+
+    def _unfolded(self, name: str, document: Json) -> Receipt:
+        inside = self._seal.open(document["sealed"], schema.place("receipt", name))
+        request, outcome = json.loads(inside)
+        return Receipt(Key(name, request), datetime.fromisoformat(document["time"]), outcome)
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries. Raises
@@ -236,7 +277,7 @@ class SqliteStore:
         self,
         table: str,
         name: str,
-        value: Target | Account | DiscoveryAuth | Token | Link | int | None,
+        value: Target | Account | DiscoveryAuth | Token | Link | Json | int | None,
     ) -> None:
         if value is None:
             self._connection.execute(SQL[table].delete, (name,))
@@ -400,14 +441,25 @@ class MemoryStore:
         self._journal = Journal(connection, Keep())
         self._link = self._anchor = Link()
 
+        self._receipts: dict[str, Receipt] = {}
+        self.tag_key = secrets.token_bytes(32)
+
     def load(self) -> Inventory:
         return self._inventory
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
         self._inventory = self._inventory.after(edit)
         self._link = self._journal.append(self._link, entries)
+        self._receipts |= {each.key.name: each for each in receipts}
+
+    def receipt(self, name: str) -> Receipt | None:
+        return self._receipts.get(name)
 
     def forget(self, now: datetime) -> bool:
+        kept = sorted(self._receipts.values(), key=lambda each: each.time)[-MOST:]
+        self._receipts = {each.key.name: each for each in kept if each.time >= now - LASTS}
         anchor = self._journal.due(self._link, now)
         if anchor is not None:
             self._journal.forget(anchor)
@@ -448,10 +500,3 @@ def _unit(document: dict[str, Any]) -> LogicalUnit:
     if document["product"] is not None:
         document["product"] = ScsiProduct(**document["product"])
     return LogicalUnit(**document)
-
-
-def _token(document: dict[str, Any]) -> Token:
-    document["role"] = Role(document["role"])
-    for name in ("created", "expires", "last_used"):
-        document[name] = document[name] and datetime.fromisoformat(document[name])
-    return Token(**document)

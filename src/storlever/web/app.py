@@ -1,6 +1,7 @@
 """The application: routes, the gate before them, the errors after them."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 
 from anyio import CapacityLimiter
@@ -9,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
 from storlever.web import audit, docs, health, openapi, san, tokens
+from storlever.web.asked import Unchanged
 from storlever.web.authentication import Authentication
 from storlever.web.body import LARGE_BODIES
 from storlever.web.edge import Edge
@@ -20,6 +23,7 @@ from storlever.web.gate import Gate, marks
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
+from storlever.web.writing import Rehearsed
 
 TABLES = (san.table, tokens.table, audit.table, health.table, docs.table)
 
@@ -37,6 +41,8 @@ def create_app(
         middleware=_middleware(edge, authentication, core),
         exception_handlers={
             StorLeverError: _on_error,
+            Rehearsed: _on_rehearsed,
+            Unchanged: _on_unchanged,
             RequestValidationError: _on_faults,
             HTTPException: _on_http,
             Exception: _on_anything,
@@ -63,8 +69,15 @@ def _middleware(edge: Edge, authentication: Authentication, core: Threaded) -> l
         CORSMiddleware,
         allow_origins=edge.origins,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["Location", "Warning", "X-Request-Id"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "X-Request-Id",
+        ],
+        expose_headers=["ETag", "Idempotency-Replayed", "Location", "Warning", "X-Request-Id"],
     )
     return [pages, gate]
 
@@ -72,6 +85,16 @@ def _middleware(edge: Edge, authentication: Authentication, core: Threaded) -> l
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StorLeverError)
     return of_error(request.scope, error)
+
+
+async def _on_rehearsed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Rehearsed)
+    return JSONResponse(asdict(error.rehearsal))
+
+
+async def _on_unchanged(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Unchanged)
+    return Response(status_code=304, headers={"ETag": error.tag})
 
 
 async def _on_faults(request: Request, error: Exception) -> Response:

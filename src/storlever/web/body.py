@@ -47,6 +47,11 @@ class JsonRequest(Request):
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"the body is not sound JSON: {error}") from None
 
+    @property
+    def received(self) -> bytes:
+        """What was read of it so far."""
+        return getattr(self, "_body", b"")
+
     def release(self) -> None:
         """Let another large body in."""
         if self._place is not None:

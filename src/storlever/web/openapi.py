@@ -15,9 +15,9 @@ from storlever import __version__
 from storlever.principal import Role
 from storlever.web.body import MAX_BODY
 from storlever.web.edge import Edge
-from storlever.web.gate import MAX_HEADER
+from storlever.web.gate import MAX_HEADER, REQUEST_ID
 from storlever.web.table import Guarded
-from storlever.web.wire import Problem
+from storlever.web.wire import Problem, RehearsalShown
 
 Json = dict[str, Any]
 
@@ -31,6 +31,7 @@ PROBLEMS = {
     403: "who asks may not do this; or a page of another site tried to change something",
     404: "no such target, user, LUN or token",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
+    412: "it is not as If-Match or If-None-Match say; nothing was changed",
     413: f"the body has more than {MAX_BODY} bytes",
     415: "the body is not application/json",
     421: "the Host header names another machine",
@@ -52,7 +53,17 @@ def _header(pattern: str, description: str, *, required: bool = True) -> Json:
     return {"description": description, "required": required, "schema": schema}
 
 
-_ID = {"X-Request-Id": _header("^[0-9a-f]{32}$", "under which the log has the request")}
+_ID = {"X-Request-Id": _header(f"^{REQUEST_ID}$", "under which the log has the request")}
+_TAG = {"ETag": _header('^"[0-9a-f]{32}"$', "tag of what is wished", required=False)}
+_REPLAYED = {
+    "Idempotency-Replayed": _header("^true$", "it was done before, by the key", required=False)
+}
+_OWN_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": f"the client's own id of the request, {REQUEST_ID}; else one is made",
+    "schema": {"type": "string"},
+}
 _LOCATION = {"Location": _header("^https?://", "URL of what was made")}
 _ADVICE = {"Warning": _header("^299 storlever ", "advice, though it was done", required=False)}
 _CHALLENGE = {"WWW-Authenticate": _header("^Bearer ", "how to say who asks")}
@@ -97,7 +108,10 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own
         components["schemas"].pop(unused, None)
     shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
+    rehearsal = RehearsalShown.model_json_schema(ref_template=_SCHEMAS + "{model}")
     components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
+    components["schemas"] |= {**rehearsal.pop("$defs"), "Rehearsal": rehearsal}
+    components["parameters"] = {"RequestId": _OWN_ID}
     components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
     components["securitySchemes"] = SCHEMES
     rights = {route.unique_id: route.may for route in routes if isinstance(route, Guarded)}
@@ -125,18 +139,45 @@ def _security(may: Role, edge: Edge) -> list[Json]:
 
 def _complete(operation: Json, path: str, method: str, may: Role) -> None:
     operation["x-role"] = str(may)
+    parameters: list[Json] = operation.setdefault("parameters", [])
+    said = {each["name"] for each in parameters}
     answers: Json = operation["responses"]
     answers.pop("422", None)  # FastAPI's own
+    if "dry_run" in said:
+        answers.setdefault("200", {"description": "Rehearsed, or so already"})
+        answers["200"]["x-dry-run"] = {"$ref": f"{_SCHEMAS}Rehearsal"}
     for answer in answers.values():
-        answer["headers"] = _ID | ({} if method == "get" else _ADVICE)
+        answer["headers"] = _ID | _headers(method, said)
     if made := answers.get("201"):
-        made["headers"] |= _LOCATION
         made["links"] = {
             name: {"operationId": name, "parameters": where}
             for name, where in LINKS[operation["operationId"]].items()
         }
+        made["headers"] |= _LOCATION
+    if method == "get" and "If-None-Match" in said:
+        answers["304"] = {"description": "the client has it", "headers": _ID | _TAG}
+    for each in parameters:
+        _without_null(each)
+    parameters.append({"$ref": "#/components/parameters/RequestId"})
     for status in sorted(_errors(operation, path, method, may)):
         answers.setdefault(str(status), {"$ref": f"{_RESPONSES}{status}"})
+
+
+def _headers(method: str, said: set[str]) -> Json:
+    """Those of a success, by its request's parameters."""
+    tagged = {"If-Match", "If-None-Match"} & said
+    return (
+        ({} if method == "get" else _ADVICE)
+        | (_TAG if tagged else {})
+        | (_REPLAYED if "Idempotency-Key" in said else {})
+    )
+
+
+def _without_null(parameter: Json) -> None:
+    """What is not said is left out: a header cannot be null."""
+    kinds = parameter["schema"].pop("anyOf", None)
+    if kinds:
+        parameter["schema"] |= next(kind for kind in kinds if kind != {"type": "null"})
 
 
 def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
@@ -150,6 +191,9 @@ def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
         found |= {403, 409, 503, 507}
     if "requestBody" in operation:
         found |= {413, 415, 422}
-    if any(each["in"] == "query" for each in operation.get("parameters", ())):
+    parameters = [each for each in operation["parameters"] if "in" in each]
+    if any(each["in"] == "query" for each in parameters):
         found |= {422}
+    if method != "get" and {each["name"] for each in parameters} & {"If-Match", "If-None-Match"}:
+        found |= {412}
     return found

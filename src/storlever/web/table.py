@@ -16,6 +16,8 @@ from storlever.web.body import JsonRequest
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
+SAID = "said"
+"""The headers of an answer, in its request's state: whoever knows one says so."""
 API = "/storlever/api/v1"
 """Before every path but those of health and documentation."""
 
@@ -33,7 +35,9 @@ class Guarded(APIRoute):
             _require(may, request)
             read = JsonRequest(request.scope, request.receive)
             try:
-                return await handle(read)
+                response = await handle(read)
+                response.headers.update(request.scope["state"].get(SAID, {}))
+                return response
             finally:
                 read.release()
 
@@ -74,6 +78,11 @@ class Table:
             return endpoint
 
         return add
+
+
+def say(request: Request, name: str, value: str) -> None:
+    """Put a header on the answer, if it is a success."""
+    request.scope["state"].setdefault(SAID, {})[name] = value
 
 
 @cache

@@ -175,7 +175,7 @@ class SessionShown(_Shown):
     sid: int
 
 
-class TargetShown(_Shown):
+class _TargetFields(_Shown):
     iqn: str
     state: Literal["ready", "offline", "error"]
     reason: str | None = Field(description="why the state is error")
@@ -183,28 +183,44 @@ class TargetShown(_Shown):
     initiator_name_list: list[str]
     incominguser_list: list[str]
     outgoinguser_list: list[str]
-    session_list: list[SessionShown]
+    session_list: list[SessionShown] | None
     lun_num: int
+
+
+class TargetShown(_TargetFields):
+    session_list: list[SessionShown]
 
     @classmethod
     def of(cls, status: TargetStatus) -> "TargetShown":
-        target = status.target
-        return cls.model_validate(
-            {
-                "iqn": target.name,
-                "state": status.state,
-                "reason": status.reason,
-                "initiator_addr_list": target.access.addresses,
-                "initiator_name_list": target.access.names,
-                "incominguser_list": sorted(target.incoming),
-                "outgoinguser_list": [target.outgoing] if target.outgoing else [],
-                "session_list": [
-                    {"initiator": each.initiator_name, "addr": each.address, "sid": each.sid}
-                    for each in status.sessions
-                ],
-                "lun_num": len(target.units),
-            }
-        )
+        sessions = [
+            {"initiator": each.initiator_name, "addr": each.address, "sid": each.sid}
+            for each in status.sessions
+        ]
+        return cls.model_validate({**_of_target(status), "session_list": sessions})
+
+
+class TargetListed(_TargetFields):
+    """Of many: tgtd is not asked for the sessions of each."""
+
+    session_list: None = None
+
+    @classmethod
+    def of(cls, status: TargetStatus) -> "TargetListed":
+        return cls.model_validate(_of_target(status))
+
+
+def _of_target(status: TargetStatus) -> dict[str, Any]:
+    target = status.target
+    return {
+        "iqn": target.name,
+        "state": status.state,
+        "reason": status.reason,
+        "initiator_addr_list": target.access.addresses,
+        "initiator_name_list": target.access.names,
+        "incominguser_list": sorted(target.incoming),
+        "outgoinguser_list": [target.outgoing] if target.outgoing else [],
+        "lun_num": len(target.units),
+    }
 
 
 class UserCreate(_Given):
@@ -308,6 +324,18 @@ class LunShown(_Shown):
                 "size": status.size,
             }
         )
+
+
+class StepShown(_Shown):
+    step: str = Field(description="a sentence")
+    effect: str = Field(description="what hosts notice of it; none, if nothing")
+
+
+class RehearsalShown(_Shown):
+    """What a write would do; without steps, nothing."""
+
+    steps: list[StepShown]
+    warnings: list[str]
 
 
 class ProblemFault(_Shown):
