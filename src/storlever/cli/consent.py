@@ -17,7 +17,8 @@ def ask(what: str) -> None:
             status=Status.USAGE,
             advice="say --yes, if it shall be so",
         )
-    print(f"This {printable(what)}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    told = "\n".join(map(printable, what.split("\n")))
+    print(f"This {told}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("nothing was done")
 

@@ -13,7 +13,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storlever.cli import output, verb
+from storlever.cli import output, reach, verb
 from storlever.cli.directive import Malformed, Place, parse
 from storlever.cli.failure import Failure, Status
 from storlever.cli.translation import Json, Remark, Translation
@@ -44,6 +44,7 @@ def add(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="close sessions in the way")
     verb.writing(parser, _import)
+    parser.set_defaults(timeout=reach.LONG)
 
 
 def run(arguments: Namespace) -> int:

@@ -29,11 +29,20 @@ COMMANDS = {
     "user": "CHAP users of targets",
     "lun": "what a target serves",
     "conf": "users of discovery sessions",
+    "session": "who is logged in; close sessions",
+    "access": "whether an initiator may log in, and why",
+    "config": "all that is desired, as one document",
+    "revision": "what changed, and all as it was before",
+    "watch": "what happens, as it happens",
+    "foreign": "targets in tgtd that somebody else made",
+    "adopt": "take over one of those",
+    "doctor": "look for what is wrong",
     "import": "take over a targets.conf",
     "export": "write a targets.conf",
     "token": "make, list and revoke tokens",
     "audit": "show what was asked for, by whom, and what came of it; or verify that",
     "cert": "make a certificate",
+    "completion": "have a shell complete these commands",
 }
 """Each is a module beside this one, which is imported when it is asked for: `add` gives a parser
 its arguments, `run` does it."""

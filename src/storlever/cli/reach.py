@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 STATE_DIR = "/var/lib/storlever"
 SOCKET = "run/api.sock"
+USUAL = 30.0
+LONG = 600.0
+"""Seconds for what is about all targets."""
 URL = "http://127.0.0.1:6543"
 
 
@@ -93,6 +96,7 @@ def options(arguments: Namespace, environment: Mapping[str, str]) -> dict[str, A
         "token": token,
         "ca_file": Path(ca_file) if ca_file else None,
         "certificate": _certificate(arguments),
+        "timeout": getattr(arguments, "timeout", USUAL),
         "patience": arguments.wait,
     }
 

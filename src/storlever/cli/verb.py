@@ -1,5 +1,6 @@
 """What the commands of one noun have in common: `storlever NOUN VERB`."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from storlever.client.call import Call
     from storlever.client.shapes import Done, Rehearsal
 
+MOST_TOLD = 20
+"""Steps that somebody reads before they agree."""
 Do = Callable[["Client", Namespace], int]
 
 
@@ -31,6 +34,13 @@ class Verbs:
         """One that changes something. `asks`: whether that is wanted."""
         parser = self._added(name, summary)
         writing(parser, do, asks=asks)
+        return parser
+
+    def other(self, name: str, summary: str, do: Do) -> ArgumentParser:
+        """One with an output of its own."""
+        parser = self._added(name, summary)
+        reach.add_flags(parser)
+        parser.set_defaults(verb=do)
         return parser
 
     def _added(self, name: str, summary: str) -> ArgumentParser:
@@ -97,6 +107,24 @@ def tell(rehearsal: "Rehearsal") -> None:
         print("nothing to do")
     for warning in rehearsal.warnings:
         output.say(f"warning: {warning}")
+
+
+def foretold(client: "Client", call: "Call[Done]") -> str:
+    """What a write would do, for whoever has to agree."""
+    steps = client.rehearse(call).steps
+    effects = [each for each in steps if each.effect != "none"]
+    told = [f"\n  {each.step} [{each.effect}]" for each in effects[:MOST_TOLD]]
+    if len(effects) > MOST_TOLD:
+        told.append(f"\n  and {len(effects) - MOST_TOLD} more")
+    return (
+        f"takes {count(len(steps), 'step')}, of which hosts notice {len(effects)}{''.join(told)}\n"
+    )
+
+
+def note(text: str) -> None:
+    """For whoever waits at a terminal."""
+    if sys.stderr.isatty():
+        output.say(text)
 
 
 def found(client: "Client", call: "Call[Any]") -> Any:
