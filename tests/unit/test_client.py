@@ -352,6 +352,25 @@ def test_events_go_on_after_a_lost_connection_where_they_were() -> None:
     assert len(trouble) == 2
 
 
+def test_a_place_to_go_on_from_is_kept_although_nothing_has_happened_there() -> None:
+    head = {"Content-Type": "text/event-stream"}
+    service = Service(
+        httpx2.Response(200, headers=head, text="id: e-9\n\n"), stream(("e-10", "drift"))
+    )
+    assert next(service.client().events()).id == "e-10"
+    assert service.asked[1].headers["last-event-id"] == "e-9"
+
+
+def test_patience_is_counted_from_when_events_were_lost() -> None:
+    def slow() -> Iterator[bytes]:
+        yield b"id: e-1\n\n"
+        time.sleep(0.5)
+
+    head = {"Content-Type": "text/event-stream"}
+    service = Service(httpx2.Response(200, headers=head, content=slow()), stream(("e-2", "drift")))
+    assert next(service.client().events(patience=0.3)).id == "e-2"
+
+
 def test_events_that_nobody_sends_any_more_end_with_an_error() -> None:
     with pytest.raises(Unreachable):
         list(Service(REFUSED).client().events(patience=0.2))

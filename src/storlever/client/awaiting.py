@@ -75,16 +75,18 @@ class AsyncClient(AsyncMethods):
         takes longer than `patience` seconds (default: the client's), or makes no sense; until then
         `lost` is told why."""
         most = self._patience if patience is None else patience
-        pauses = Pauses(most)
+        pauses = None
         while True:
             try:
-                async for each in self._stream(last_event_id):
-                    pauses = Pauses(most)
-                    last_event_id = each.id or last_event_id
-                    yield each
+                async for sent in self._stream(last_event_id):
+                    pauses = None
+                    last_event_id = sent.id or last_event_id
+                    if sent.data:
+                        yield connection.event(sent)
                 trouble: ClientError = Unreachable("the stream of events has ended")
             except (Unreachable, Unavailable) as error:
                 trouble = error
+            pauses = pauses or Pauses(most)
             pause = pauses.another()
             if pause is None:
                 raise trouble
@@ -92,15 +94,15 @@ class AsyncClient(AsyncMethods):
                 lost(trouble)
             await asyncio.sleep(pause)
 
-    async def _stream(self, last_event_id: str) -> AsyncIterator[Event]:
+    async def _stream(self, last_event_id: str) -> AsyncIterator[httpx2.ServerSentEvent]:
+        """Of one connection; each tells where to go on from, and those without data no more."""
         try:
             async with self._http.stream(**connection.stream(last_event_id)) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise connection.raw(response).trouble
                 async for sent in httpx2.EventSource(response):
-                    if sent.data:
-                        yield connection.event(sent)
+                    yield sent
         except httpx2.TransportError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
 

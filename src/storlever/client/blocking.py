@@ -75,16 +75,18 @@ class Client(Methods):
         takes longer than `patience` seconds (default: the client's), or makes no sense; until then
         `lost` is told why."""
         most = self._patience if patience is None else patience
-        pauses = Pauses(most)
+        pauses = None
         while True:
             try:
-                for each in self._stream(last_event_id):
-                    pauses = Pauses(most)
-                    last_event_id = each.id or last_event_id
-                    yield each
+                for sent in self._stream(last_event_id):
+                    pauses = None
+                    last_event_id = sent.id or last_event_id
+                    if sent.data:
+                        yield connection.event(sent)
                 trouble: ClientError = Unreachable("the stream of events has ended")
             except (Unreachable, Unavailable) as error:
                 trouble = error
+            pauses = pauses or Pauses(most)
             pause = pauses.another()
             if pause is None:
                 raise trouble
@@ -92,15 +94,14 @@ class Client(Methods):
                 lost(trouble)
             time.sleep(pause)
 
-    def _stream(self, last_event_id: str) -> Iterator[Event]:
+    def _stream(self, last_event_id: str) -> Iterator[httpx2.ServerSentEvent]:
+        """Of one connection; each tells where to go on from, and those without data no more."""
         try:
             with self._http.stream(**connection.stream(last_event_id)) as response:
                 if response.status_code != 200:
                     response.read()
                     raise connection.raw(response).trouble
-                for sent in httpx2.EventSource(response):
-                    if sent.data:
-                        yield connection.event(sent)
+                yield from httpx2.EventSource(response)
         except httpx2.TransportError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
 
