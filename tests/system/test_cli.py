@@ -1,57 +1,18 @@
 """The commands and the real service: every verb, every exit status, and a terminal that asks."""
 
-import json
 import os
 import subprocess
-from typing import Any
 
 import pytest
 import yaml
 
 from storlever.cli.failure import Status
 from tests.initiator import Initiator
-from tests.terminal import at_terminal
+from tests.shell import Shell
 from tests.world import STORLEVER, StorLever, image
 
 IQN = "iqn.2026-01.test:cli"
 PASSWORD = "a long password"
-
-
-class Shell:
-    """Somebody who uses the commands, with what they need in the environment."""
-
-    def __init__(self, service: StorLever, **environment: str) -> None:
-        self.service = service
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "STORLEVER_SOCKET": str(service.state / "run/api.sock"),
-            **environment,
-        }
-
-    def run(self, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [STORLEVER, *words],
-            env=self.environment,
-            input=typed or "",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def told(self, *words: str, typed: str | None = None) -> str:
-        done = self.run(*words, typed=typed)
-        assert done.returncode == 0, done
-        return done.stdout
-
-    def found(self, *words: str) -> Any:
-        return json.loads(self.told(*words, "-o", "json"))
-
-    def fails(self, status: Status, *words: str) -> str:
-        done = self.run(*words)
-        assert done.returncode == status, done
-        assert "Traceback" not in done.stderr
-        return done.stderr
 
 
 @pytest.fixture
@@ -182,19 +143,15 @@ def test_sessions_are_closed_by_force_alone(shell: Shell, target: str) -> None:
 # -- at a terminal
 
 
-def asked(shell: Shell, *words: str, typed: list[tuple[str, str]]) -> tuple[int, str]:
-    return at_terminal([STORLEVER, *words], typed, shell.environment)
-
-
 def test_what_is_lost_is_told_and_asked_at_a_terminal(shell: Shell, target: str) -> None:
     shell.told("lun", "add", target, str(image(shell.service.root / "asked.img")))
     delete = ("target", "delete", target)
-    status, seen = asked(shell, *delete, typed=[("[y/N] ", "")])
+    status, seen = shell.asked(*delete, typed=[("[y/N] ", "")])
     assert status == Status.FAILED
     assert f"deletes {target} with 1 LUN" in seen
     assert shell.found("target", "list") == [target]
     with Initiator(shell.service.portal, target):
-        status, seen = asked(shell, *delete, "--force", typed=[("[y/N] ", "y")])
+        status, seen = shell.asked(*delete, "--force", typed=[("[y/N] ", "y")])
     assert status == Status.DONE, seen
     assert "closes 1 session" in seen
     assert shell.found("target", "list") == []
@@ -202,7 +159,7 @@ def test_what_is_lost_is_told_and_asked_at_a_terminal(shell: Shell, target: str)
 
 def test_the_last_password_is_not_taken_away_unawares(shell: Shell, target: str) -> None:
     shell.told("user", "add", target, "joe", "--password-file", "-", typed=PASSWORD)
-    _, seen = asked(shell, "user", "remove", target, "joe", typed=[("[y/N] ", "n")])
+    _, seen = shell.asked("user", "remove", target, "joe", typed=[("[y/N] ", "n")])
     assert "asks nobody for a password" in seen
 
 
@@ -222,11 +179,11 @@ def test_without_a_terminal_and_a_yes_nothing_is_destroyed(
 
 def test_a_password_is_asked_for_twice_and_never_seen(shell: Shell, target: str) -> None:
     prompts = [("for joe: ", PASSWORD), ("again: ", PASSWORD)]
-    status, seen = asked(shell, "user", "add", target, "joe", typed=prompts)
+    status, seen = shell.asked("user", "add", target, "joe", typed=prompts)
     assert status == Status.DONE, seen
     assert PASSWORD not in seen
     prompts[1] = ("again: ", "another")
-    status, _ = asked(shell, "user", "set-password", target, "joe", typed=prompts)
+    status, _ = shell.asked("user", "set-password", target, "joe", typed=prompts)
     assert status == Status.FAILED
 
 

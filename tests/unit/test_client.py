@@ -181,13 +181,34 @@ def test_advice_comes_with_what_is_done() -> None:
     assert warnings({}) == ()
 
 
+PUBLISHED = {
+    "components": {"parameters": {"Dry": {"name": "dry_run"}}},
+    "paths": {
+        "/storlever/api/v1/san/tgt/target_list/{iqn}": {
+            "delete": {"parameters": [{"name": "force"}, {"$ref": "#/components/parameters/Dry"}]},
+            "put": {"parameters": [{"name": "force"}]},
+        }
+    },
+}
+
+
 def test_a_rehearsal_is_the_same_request_as_a_question() -> None:
     body = {"steps": [{"step": "delete target", "effect": "closes 2 sessions"}], "warnings": []}
-    service = Service(ok(body))
+    service = Service(ok(PUBLISHED), ok(body))
     found = service.client().rehearse(operations.delete_target(IQN, force=True))
     assert found.steps[0].effect == "closes 2 sessions"
-    assert dict(service.asked[0].url.params) == {"force": "true", "dry_run": "true"}
-    assert service.asked[0].method == "DELETE"
+    assert dict(service.asked[1].url.params) == {"force": "true", "dry_run": "true"}
+    assert service.asked[1].method == "DELETE"
+
+
+@pytest.mark.parametrize(
+    "call", [operations.set_target(IQN, state="offline"), operations.delete_lun(IQN, 1)]
+)
+def test_a_service_that_would_do_what_it_should_only_tell_is_not_asked(call: Any) -> None:
+    service = Service(ok(PUBLISHED))
+    with pytest.raises(NotUnderstood):
+        service.client().rehearse(call)
+    assert [each.method for each in service.asked] == ["GET"]
 
 
 def test_a_token_goes_in_a_header_and_no_secret_in_what_is_shown() -> None:

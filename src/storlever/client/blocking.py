@@ -1,18 +1,18 @@
 """The client that waits."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx2
 
-from storlever.client import connection
+from storlever.client import connection, published
 from storlever.client.call import Call
 from storlever.client.connection import NOT_SENT, URL, Connection
-from storlever.client.errors import ClientError, Unavailable, Unreachable
+from storlever.client.errors import ClientError, NotUnderstood, Unavailable, Unreachable
 from storlever.client.methods import Methods
 from storlever.client.shapes import Event, Rehearsal
 from storlever.client.tries import Pauses, Tries
@@ -42,6 +42,7 @@ class Client(Methods):
             transport = httpx2.HTTPTransport(uds=str(socket))
         self._http = httpx2.Client(transport=transport, **where.options())
         self._patience = patience
+        self._published: Mapping[str, Any] | None = None
 
     def do(self, call: Call[T]) -> T:
         """One of `operations`, or what was made of it. Raises ClientError."""
@@ -60,7 +61,12 @@ class Client(Methods):
             time.sleep(pause)
 
     def rehearse(self, call: Call[T]) -> Rehearsal:
-        """What a write would do; nothing is changed. Raises what it would raise."""
+        """What a write would do; nothing is changed. Raises what it would raise; NotUnderstood
+        where the service cannot tell."""
+        if self._published is None:
+            self._published = self.do(published.document())
+        if not published.can_rehearse(self._published, call):
+            raise NotUnderstood("this service cannot say what that would do, so it was not asked")
         return self.do(call.rehearsed())
 
     def events(
