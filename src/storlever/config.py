@@ -18,8 +18,16 @@ from storlever.errors import ConfigError
 from storlever.principal import Role
 
 ENVIRONMENT_PREFIX = "STORLEVER_"
-NOT_SETTINGS = frozenset({failpoint.VARIABLE})
-"""Of this prefix, and for developers only."""
+NOT_SETTINGS = frozenset(
+    {
+        failpoint.VARIABLE,
+        *(
+            f"{ENVIRONMENT_PREFIX}{word}"
+            for word in ("URL", "SOCKET", "TOKEN", "TOKEN_FILE", "CA_FILE")
+        ),
+    }
+)
+"""Of this prefix, and for developers, or for the commands that ask a service."""
 
 
 def _listen(text: str) -> Endpoint | Path:

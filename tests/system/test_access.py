@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from storlever.cli.failure import Status
 from storlever.home import Home
 from storlever.web.san import PREFIX
 from tests.world import StorLever, folder, wait_until
@@ -81,7 +82,7 @@ def test_a_token_is_made_listed_and_revoked_with_and_without_the_service(
     told(service, "token", "revoke", "late")
     headers = {"Authorization": f"Bearer {late}"}
     assert service.http.get(f"{PREFIX}/conf", headers=headers).status_code == 401
-    assert service.command("token", "revoke", "late").returncode == 1
+    assert service.command("token", "revoke", "late").returncode == Status.NOT_FOUND
     assert service.stop() == 0
     assert told(service, "token", "list").splitlines()[1].startswith("early")
     assert early not in service.log.read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storlever.cli.program import TRY_AGAIN
+from storlever.cli.failure import Status
 from storlever.keyfile import KeyFile
 from tests.system.furnished import RICH, assert_furnished, furnish, refusal, service, tgtds_of
 from tests.world import StorLever
@@ -24,7 +24,7 @@ def test_a_state_file_in_use_ends_the_second_start_and_the_first_serves_on(
 ) -> None:
     with service(furnished.root) as second:
         second.settings["tgt_control_port"] = "8"
-        said = refusal(second, TRY_AGAIN)
+        said = refusal(second, Status.TRY_AGAIN)
         assert f"the state folder {furnished.state} is in use by another StorLever" in said
         assert second.tgtd_pid() is None
     assert_furnished(furnished)

@@ -117,7 +117,7 @@ def operations(published: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_document_in_the_docs_is_what_is_served(published: dict[str, Any]) -> None:
-    """script/openapi writes it anew."""
+    """script/generate writes it anew."""
     file = Path(__file__).parents[2] / "docs" / "openapi.json"
     assert json.loads(file.read_text()) == published
 

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from storlever.audit import MOST, START, Json, Link, broken, moment
 from storlever.cli import desk
 from storlever.cli.desk import Desk
+from storlever.cli.output import printable
 
 
 def add(parser: ArgumentParser) -> None:
@@ -81,12 +82,7 @@ def _line(entry: Json) -> str:
     what = " ".join(changed) or entry["target"] or entry["path"]
     where = f" from {entry['address']}" if entry["address"] else ""
     words = f"{entry['who']}{where}: {entry['operation']} {what}: {entry['outcome']}"
-    return f"{entry['number']} {entry['time']} {_printable(words)}"
-
-
-def _printable(text: str) -> str:
-    """Without what would steer a terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return f"{entry['number']} {entry['time']} {printable(words)}"
 
 
 def _verify(found: Desk, known: Link | None) -> int:

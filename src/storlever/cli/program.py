@@ -1,48 +1,126 @@
 """The program: its commands, and how they end."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from storlever import __version__
+from storlever.cli.advice import ADVICE
+from storlever.cli.failure import Failure, Status
+from storlever.cli.output import say
+from storlever.client.errors import (
+    ClientError,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    Unavailable,
+    Unreachable,
+)
 from storlever.errors import ConfigError, InUse, StateUnusable, StorLeverError
+from storlever.errors import Conflict as TakenAlready
+from storlever.errors import NotFound as NotThere
 
-TRY_AGAIN = 75
-"""EX_TEMPFAIL (sysexits.h): a service manager may start it again."""
 COMMANDS = {
     "serve": "run the service",
+    "target": "list and show targets, make, change and delete them",
+    "user": "CHAP users of targets",
+    "lun": "what a target serves",
+    "conf": "users of discovery sessions",
+    "session": "who is logged in; close sessions",
+    "access": "whether an initiator may log in, and why",
+    "config": "all that is desired, as one document",
+    "revision": "what changed, and all as it was before",
+    "watch": "what happens, as it happens",
+    "foreign": "targets in tgtd that somebody else made",
+    "adopt": "take over one of those",
+    "doctor": "look for what is wrong",
+    "import": "take over a targets.conf",
+    "export": "write a targets.conf",
     "token": "make, list and revoke tokens",
     "audit": "show what was asked for, by whom, and what came of it; or verify that",
     "cert": "make a certificate",
+    "completion": "have a shell complete these commands",
 }
 """Each is a module beside this one, which is imported when it is asked for: `add` gives a parser
 its arguments, `run` does it."""
+MODULES = {"import": "importing", "export": "exporting"}
+"""Those that have another name than their command."""
+COMPLETING = "_ARGCOMPLETE"
+"""In the environment when a shell asks how a line can go on."""
+STATUSES: dict[type[Exception], Status] = {
+    InUse: Status.TRY_AGAIN,
+    ConfigError: Status.USAGE,
+    StateUnusable: Status.USAGE,
+    NotThere: Status.NOT_FOUND,
+    TakenAlready: Status.CONFLICT,
+    NotFound: Status.NOT_FOUND,
+    Conflict: Status.CONFLICT,
+    PreconditionFailed: Status.CONFLICT,
+    Unavailable: Status.UNAVAILABLE,
+    Unreachable: Status.UNAVAILABLE,
+    StorLeverError: Status.FAILED,
+    ClientError: Status.FAILED,
+}
+"""The first that fits counts."""
+NOBODY_THERE = "is it running? If it is elsewhere, say where: --url, --socket or --state-dir"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 when it is done, 1 when it was refused, 2 when it could not begin,
-    TRY_AGAIN when another has the state folder."""
-    said = sys.argv[1:] if arguments is None else arguments
-    parser = _parser(next((word for word in said if not word.startswith("-")), ""))
-    given = parser.parse_args(said)
+    """The exit status."""
+    if COMPLETING in os.environ:
+        said = os.environ.get("COMP_LINE", "").split()[1:]
+        import_module("argcomplete").autocomplete(_parser(_command(said)))
+    said = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser(_command(said)).parse_args(said)
     try:
-        status: int = given.run(given)
-    except InUse as error:
-        print(f"storlever: {error}", file=sys.stderr)
-        return TRY_AGAIN
-    except (ConfigError, StateUnusable) as error:
-        print(f"storlever: {error}", file=sys.stderr)
-        return 2
-    except StorLeverError as error:
-        print(f"storlever: {error}", file=sys.stderr)
-        return 1
+        return int(given.run(given))
+    except (StorLeverError, ClientError, Failure) as error:
+        _explain(error)
+        return _status(error)
     except BrokenPipeError:  # of `storlever … | head`
         sys.stderr.close()
-        return 1
+        return Status.FAILED
     except KeyboardInterrupt:
-        return 130
-    return status
+        return Status.INTERRUPTED
+
+
+def _command(said: Sequence[str]) -> str:
+    return next((word for word in said if not word.startswith("-")), "")
+
+
+def _status(error: Exception) -> Status:
+    if isinstance(error, Failure):
+        return error.status
+    return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+
+
+def _explain(error: Exception) -> None:
+    """What went wrong, and what to do next."""
+    if isinstance(error, Unreachable):
+        say(f"the service does not answer: {error}")
+    else:
+        say(str(error))
+    for line in _more(error):
+        say(line)
+
+
+def _more(error: Exception) -> Iterator[str]:
+    if isinstance(error, Failure) and error.advice:
+        yield error.advice
+    if isinstance(error, Unreachable):
+        yield (
+            "it may have been done: look before you try again" if error.maybe_done else NOBODY_THERE
+        )
+    if isinstance(error, Problem):
+        for each in error.blocking:
+            yield f"in the way: {each.initiator} from {each.addr}"
+        if error.status == 500:
+            yield f"request id {error.request_id}"
+    if advice := ADVICE.get(getattr(error, "code", "")):
+        yield advice
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
@@ -53,7 +131,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         its = commands.add_parser(name, help=summary, allow_abbrev=False)
         if name == chosen:
-            command = import_module(f"storlever.cli.{name}")
+            command = import_module(f"storlever.cli.{MODULES.get(name, name)}")
             its.description = command.__doc__
             command.add(its)
             its.set_defaults(run=command.run)

@@ -1,56 +1,32 @@
-"""A service that runs, asked over its own socket."""
+"""A service that runs, asked by the client."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-
-import httpx2
+from typing import TYPE_CHECKING
 
 from storlever.audit import Json
-from storlever.errors import StateUnusable, StorLeverError
+from storlever.client import operations
 
-API = "http://localhost/storlever/api/v1"
-PATIENCE = 30.0
+if TYPE_CHECKING:
+    from storlever.client import Client
+    from storlever.client.shapes import Role
 
 
 class Running:
-    def __init__(self, http: httpx2.Client, otherwise: StateUnusable) -> None:
-        """`otherwise`: what is raised when nobody answers."""
-        self._http = http
-        self._otherwise = otherwise
+    """Raises ClientError."""
 
-    @classmethod
-    @contextmanager
-    def opened(cls, socket: Path, otherwise: StateUnusable) -> Iterator["Running"]:
-        transport = httpx2.HTTPTransport(uds=str(socket))
-        with httpx2.Client(transport=transport, timeout=PATIENCE) as http:
-            yield cls(http, otherwise)
+    def __init__(self, client: "Client") -> None:
+        self._client = client
 
     def tokens(self) -> list[Json]:
-        found: list[Json] = self._asked("GET", "/token_list")
+        found: list[Json] = self._client.do(operations.tokens().plain())
         return found
 
-    def add_token(self, name: str, role: str, expires: str) -> Json:
-        body = {"name": name, "role": role, "expires": expires}
-        made: Json = self._asked("POST", "/token_list", json=body)
+    def add_token(self, name: str, role: "Role", expires: str) -> Json:
+        made: Json = self._client.do(operations.create_token(name, role, expires).plain())
         return made
 
     def remove_token(self, name: str) -> None:
-        self._asked("DELETE", f"/token_list/{quote(name, safe='')}")
+        self._client.delete_token(name)
 
     def audit(self, query: Json) -> Json:
-        page: Json = self._asked("GET", "/audit", params=query)
+        page: Json = self._client.do(operations.audit(**query).plain())
         return page
-
-    def _asked(self, method: str, path: str, **content: Any) -> Any:
-        """Raises StorLeverError with the service's own words."""
-        try:
-            answer = self._http.request(method, API + path, **content)
-        except httpx2.TransportError:
-            raise self._otherwise from None
-        if answer.is_success:
-            return answer.json() if answer.content else None
-        problem = answer.json()
-        raise StorLeverError(problem["detail"], code=problem["code"])

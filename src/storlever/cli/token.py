@@ -1,12 +1,13 @@
 """Make, list and revoke tokens. It works while the service runs, and while it does not."""
 
-import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 
 from storlever import token
-from storlever.cli import desk
+from storlever.cli import desk, output
 from storlever.principal import Role
+
+COLUMNS = ("name", "role", "created", "expires", "last_used")
 
 
 def add(parser: ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add(parser: ArgumentParser) -> None:
         help="90d, 12h, 30m or never (default: %(default)s)",
     )
     listed = actions.add_parser("list", help="who has which role, until when")
-    listed.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    listed.add_argument("-o", "--output", choices=output.FORMS, default="table")
     revoke = actions.add_parser("revoke", help="have a token refused from now on")
     revoke.add_argument("name")
     for each in (create, listed, revoke):
@@ -47,18 +48,13 @@ def run(arguments: Namespace) -> int:
                 made = found.add_token(arguments.name, arguments.role, arguments.expires)
                 print(made["token"])
             case "list":
-                _show(found.tokens(), arguments.output)
+                never = "never"
+                tokens = found.tokens()
+                if arguments.output == "table":
+                    tokens = [
+                        {key: value or never for key, value in each.items()} for each in tokens
+                    ]
+                output.rows(tokens, COLUMNS, arguments.output)
             case "revoke":
                 found.remove_token(arguments.name)
     return 0
-
-
-def _show(tokens: list[dict[str, str | None]], output: str) -> None:
-    if output == "json":
-        print(json.dumps(tokens, indent=2))
-        return
-    columns = ("name", "role", "created", "expires", "last_used")
-    rows = [columns, *([each[column] or "never" for column in columns] for each in tokens)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -1,0 +1,21 @@
+"""Print what has a shell complete the commands, with the targets, LUNs and users that are there.
+
+eval "$(storlever completion bash)"          # in ~/.bashrc
+eval "$(storlever completion zsh)"           # in ~/.zshrc, after compinit
+storlever completion fish | source           # in ~/.config/fish/config.fish
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from argcomplete.shell_integration import shellcode
+
+from storlever.cli.failure import Status
+
+
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+
+
+def run(arguments: Namespace) -> int:
+    print(shellcode(["storlever"], shell=arguments.shell))
+    return Status.DONE

@@ -1,0 +1,127 @@
+"""The client for asyncio: as `blocking`, with `await`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx2
+
+from storlever.client import connection, published
+from storlever.client.call import Call
+from storlever.client.connection import NOT_SENT, URL, Connection
+from storlever.client.errors import ClientError, NotUnderstood, Unavailable, Unreachable
+from storlever.client.methods import AsyncMethods
+from storlever.client.shapes import Event, Rehearsal
+from storlever.client.tries import Pauses, Tries
+
+T = TypeVar("T")
+
+
+class AsyncClient(AsyncMethods):
+    """One connection or more, kept for the next call; of one event loop. See Connection for
+    what it takes. `patience`: for how many seconds a call that got no answer is tried again, if
+    that is safe (see `tries`). `transport` replaces the network, for tests."""
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        socket: Path | None = None,
+        token: str | None = None,
+        ca_file: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        timeout: float = 30.0,
+        patience: float = 10.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        where = Connection(url, socket, token, ca_file, certificate, timeout)
+        if socket and transport is None:
+            transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+        self._http = httpx2.AsyncClient(transport=transport, **where.options())
+        self._patience = patience
+        self._published: Mapping[str, Any] | None = None
+
+    async def do(self, call: Call[T]) -> T:
+        """One of `operations`, or what was made of it. Raises ClientError."""
+        call = call.with_key(uuid4().hex)
+        tries = Tries(call, self._patience)
+        while True:
+            pause: float | None
+            try:
+                answer = connection.raw(await self._http.request(**connection.request(call)))
+            except httpx2.TransportError as error:
+                pause = tries.failed(error, sent=not isinstance(error, NOT_SENT))
+            else:
+                pause = tries.answered(answer)
+                if pause is None:
+                    return tries.decoded(answer)
+            await asyncio.sleep(pause)
+
+    async def rehearse(self, call: Call[T]) -> Rehearsal:
+        """What a write would do; nothing is changed. Raises what it would raise; NotUnderstood
+        where the service cannot tell."""
+        if self._published is None:
+            self._published = await self.do(published.document())
+        if not published.can_rehearse(self._published, call):
+            raise NotUnderstood("this service cannot say what that would do, so it was not asked")
+        return await self.do(call.rehearsed())
+
+    async def events(
+        self,
+        last_event_id: str = "",
+        *,
+        patience: float | None = None,
+        lost: Callable[[ClientError], None] | None = None,
+    ) -> AsyncIterator[Event]:
+        """What happens from now on, or what has happened since that event; without end. A
+        connection that is lost is made again, and nothing missed. Raises ClientError when that
+        takes longer than `patience` seconds (default: the client's), or makes no sense; until then
+        `lost` is told why."""
+        most = self._patience if patience is None else patience
+        pauses = None
+        while True:
+            try:
+                async for sent in self._stream(last_event_id):
+                    pauses = None
+                    last_event_id = sent.id or last_event_id
+                    if sent.data:
+                        yield connection.event(sent)
+                trouble: ClientError = Unreachable("the stream of events has ended")
+            except (Unreachable, Unavailable) as error:
+                trouble = error
+            pauses = pauses or Pauses(most)
+            pause = pauses.another()
+            if pause is None:
+                raise trouble
+            if lost is not None:
+                lost(trouble)
+            await asyncio.sleep(pause)
+
+    async def _stream(self, last_event_id: str) -> AsyncIterator[httpx2.ServerSentEvent]:
+        """Of one connection; each tells where to go on from, and those without data no more."""
+        try:
+            async with self._http.stream(**connection.stream(last_event_id)) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise connection.raw(response).trouble
+                async for sent in httpx2.EventSource(response):
+                    yield sent
+        except httpx2.TransportError as error:
+            raise Unreachable(str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,235 @@
+"""The commands without a service: what they print, where they look for one, how they end."""
+
+import os
+import resource
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storlever.cli import advice, connect, output, program, reach
+from storlever.cli.failure import Failure, Status
+from storlever.cli.target import _edited
+from tests import commands
+from tests.world import STORLEVER, folder
+
+ENOUGH = 5
+"""Runs of which the fastest counts: others use this machine."""
+
+
+def told(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [STORLEVER, *arguments],
+        env={"PATH": os.environ["PATH"], **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("target", "--help"), ("lun", "add", "--help")])
+def test_help_takes_less_than_150_milliseconds_of_the_processor(arguments: tuple[str, ...]) -> None:
+    spent = []
+    for _ in range(ENOUGH):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert told(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.15
+
+
+def test_help_brings_neither_the_http_library_nor_the_service() -> None:
+    script = (
+        "import sys; from storlever.cli.program import main\n"
+        "try: main(['target', '--help'])\n"
+        "finally: print(sorted({'httpx2', 'fastapi', 'yaml', 'argcomplete'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@given(st.text())
+def test_whatever_a_name_holds_a_terminal_is_not_steered(name: str) -> None:
+    line = output.table([{"initiator": name}], ["initiator"])[1]
+    assert line.isprintable() or line == ""
+
+
+def test_names_that_people_use_are_printed_as_they_are() -> None:
+    assert output.printable("iqn.2026-01.example:é 日本") == "iqn.2026-01.example:é 日本"
+    assert output.printable("a\x1b[2Jb\u202e\n") == r"a\x1b[2Jb\u202e\n"
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: (
+    st.lists(inner) | st.dictionaries(st.text(), inner)
+)))  # fmt: skip
+def test_yaml_says_what_json_says_and_steers_no_terminal(found: Any) -> None:
+    text = output.yaml(found)
+    assert yaml.safe_load(text) == found
+    assert set(text.replace("\n", "")) <= set(map(chr, range(0x20, 0x7F)))
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(None, "-"), (0, "0 B"), (1023, "1023 B"), (16 << 20, "16 MiB"), (1536 << 20, "1.5 GiB")],
+)
+def test_sizes_are_told_in_binary_units(count: int | None, shown: str) -> None:
+    assert output.size(count) == shown
+
+
+# -- where the service is
+
+
+def options(*arguments: str, **environment: str) -> dict[str, Any]:
+    parser = ArgumentParser()
+    reach.add_flags(parser)
+    return reach.options(parser.parse_args(arguments), environment)
+
+
+def test_flags_come_before_the_environment_and_the_usual_socket_last(tmp_path: Path) -> None:
+    said = {"STORLEVER_URL": "http://127.0.0.1:1", "STORLEVER_SOCKET": "/a"}
+    assert options("--url", "http://127.0.0.1:2", **said)["url"] == "http://127.0.0.1:2"
+    assert options("--socket", "/b", **said)["socket"] == Path("/b")
+    assert options("--state-dir", "/c", **said)["socket"] == Path("/c/run/api.sock")
+    assert options(**said)["url"] == "http://127.0.0.1:1"
+    assert options(STORLEVER_SOCKET="/a")["socket"] == Path("/a")
+    nowhere = options(STORLEVER_STATE_DIR=str(tmp_path))
+    assert (nowhere["socket"], nowhere["url"]) == (None, reach.URL)
+
+
+def test_a_token_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of-file\n")
+    assert options("--token-file", str(file), STORLEVER_TOKEN="other")["token"] == "of-file"
+    assert options(STORLEVER_TOKEN_FILE=str(file))["token"] == "of-file"
+    assert options(STORLEVER_TOKEN="other")["token"] == "other"
+    for content in ("", "two\nlines", "é"):
+        file.write_text(content)
+        with pytest.raises(Failure):
+            options("--token-file", str(file))
+
+
+def test_a_token_does_not_cross_a_network_in_the_clear() -> None:
+    plain = ("--url", "http://10.0.0.5:6543")
+    with pytest.raises(Failure) as caught:
+        options(*plain, STORLEVER_TOKEN="t")
+    assert caught.value.status == Status.USAGE
+    assert options(*plain, "--insecure-no-tls", STORLEVER_TOKEN="t")["token"] == "t"
+    for url in ("https://10.0.0.5:6543", "http://localhost:1", "http://[::1]:1"):
+        assert options("--url", url, STORLEVER_TOKEN="t")["token"] == "t"
+
+
+# -- how it ends
+
+
+def test_a_service_that_is_not_there_is_said_with_what_to_do() -> None:
+    with folder() as path:
+        done = told("target", "list", "--socket", str(path / "none"))
+    assert done.returncode == Status.UNAVAILABLE
+    assert "--url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("target",),
+        ("target", "lists"),
+        ("target", "list", "--token", "secret"),
+        ("lun", "add", "iqn.x", "/a", "--lun", "one"),
+        ("user", "add", "iqn.x", "joe"),
+        ("target", "list", "--url", "gopher://x"),
+        ("target", "list", "--token-file", "/nowhere"),
+        ("target", "list", "--url", "https://localhost:1", "--ca-file", "/nowhere"),
+        ("target", "list", "--socket", "/a", "--url", "http://b"),
+        ("conf", "set"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_begun_ends_with_2_and_a_sentence(arguments: tuple[str, ...]) -> None:
+    done = told(*arguments)
+    assert done.returncode == Status.USAGE, done
+    assert done.stderr.startswith(("storlever: ", "usage: "))
+    assert "Traceback" not in done.stderr
+
+
+def test_every_advice_is_about_a_code_that_exists() -> None:
+    codes = {
+        word
+        for line in Path("docs/errors.md").read_text().splitlines()
+        if line.startswith("| ")
+        for word in line.split("|")[2].replace("`", " ").split()
+    }
+    contract = {"session-not-found", "too-much-removed", "cannot-block", "precondition-failed"}
+    assert advice.ADVICE.keys() <= codes | contract
+
+
+# -- how to log in
+
+
+TARGET = {"iqn": "iqn.2026-01.test:one", "incominguser_list": [], "outgoinguser_list": []}
+
+
+def test_the_lines_to_log_in_name_target_portal_and_users() -> None:
+    users = {"incominguser_list": ["joe"], "outgoinguser_list": ["tim"]}
+    text = "\n".join(connect.lines({**TARGET, **users}, ["10.0.0.1:3260"]))
+    for line in (
+        "iscsiadm -m discovery -t sendtargets -p 10.0.0.1:3260",
+        "--op update -n node.session.auth.username -v joe",
+        "--op update -n node.session.auth.username_in -v tim",
+        "New-IscsiTargetPortal -TargetPortalAddress 10.0.0.1 -TargetPortalPortNumber 3260",
+        "-AuthenticationType ONEWAYCHAP -ChapUsername 'joe'",
+        "--authname=joe",
+        "iscsi://joe%PASSWORD@10.0.0.1:3260/iqn.2026-01.test:one/1",
+    ):
+        assert line in text
+
+
+def test_without_users_no_line_speaks_of_passwords() -> None:
+    text = "\n".join(connect.lines(TARGET, []))
+    assert connect.NO_PORTAL in text
+    assert "PASSWORD" not in text
+
+
+# -- lists
+
+
+@pytest.mark.parametrize(
+    ("said", "more", "less", "is_now"),
+    [
+        (None, None, None, None),
+        (["c"], None, None, ["c"]),
+        (None, ["c"], None, ["a", "b", "c"]),
+        (None, ["a"], ["b"], ["a"]),
+        (["c"], ["d"], ["c"], ["d"]),
+    ],
+)
+def test_a_list_is_replaced_or_edited(
+    said: list[str] | None, more: list[str] | None, less: list[str] | None, is_now: Any
+) -> None:
+    arguments = Namespace(add_address=more, remove_address=less)
+    assert _edited(said, ["a", "b"], arguments, "address") == is_now
+
+
+def test_what_is_not_in_a_list_cannot_be_taken_out() -> None:
+    with pytest.raises(Failure):
+        _edited(None, ["a"], Namespace(add_address=None, remove_address=["b"]), "address")
+
+
+def test_every_command_has_a_module() -> None:
+    for name in program.COMMANDS:
+        assert f"storlever {name}" in told(name, "--help").stdout
+
+
+def test_the_reference_tells_of_every_command_and_flag() -> None:
+    assert commands.FILE.read_text() == commands.text(), "run script/generate"
