@@ -292,12 +292,8 @@ def test_every_write_can_be_rehearsed_over_http(core: Core, client: TestClient) 
             continue  # with sessions, others would be refused
         if method != "GET" and not path.endswith("outgoinguser_list/alice"):  # there is none
             body = _body(core, route)
-            if "/session_list/" in path:
-                sid = core.tgtd.log_in(WIKI_TARGET, "iqn.2026-01.test:host", "10.0.0.9")
-                path = path.replace("session_list/1", f"session_list/{sid}")
             said = f"{path}{'&' if '?' in path else '?'}dry_run=true"
             answer = ask(client, method, said, body, expect=200)
-            core.log_out()
             assert answer.json()["steps"], (method, path)
             assert answer.json().keys() == {"steps", "warnings"}
             assert "ETag" not in answer.headers
