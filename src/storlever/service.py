@@ -268,6 +268,11 @@ class Service:
             self._reconciler.backend.hole,
         )
 
+    def portals(self) -> tuple[str, ...]:
+        """Where hosts log in, as HOST:PORT, as a pass saw it last; an address that stands for all
+        of the machine's among them."""
+        return self._reconciler.backend.portals
+
     def foreign(self) -> tuple[ObservedTarget, ...]:
         """As a pass saw them last, by name."""
         return self._reconciler.foreign
