@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from storlever.schema import digest, place
+from storlever.schema import PAST, digest, place
 from tests.keys import keys_in
 
 
@@ -31,7 +31,7 @@ def bring_back(file: Path, schema: int) -> None:
             row = (name, plain, digest(name, plain))
             connection.execute("REPLACE INTO account VALUES (?, ?, ?)", row)
         connection.execute("DELETE FROM setting WHERE name = 'key'")
-        for table in ("token", "audit"):
+        for table in ("token", "audit", "receipt", *PAST):
             connection.execute(f"DROP TABLE {table}")
         if schema == 1:
             connection.execute("DELETE FROM setting WHERE name = 'revision'")

@@ -184,6 +184,9 @@ class Settings:
     audit_entries: int = _setting(
         _number(1, 100_000_000), "200000", "N", "entries of the audit that are kept at most"
     )
+    revisions: int = _setting(
+        _number(0, 1_000_000), "1000", "N", "changes that can be undone; 0 forgets old passwords"
+    )
     log_format: str = _setting(_word("text", "json"), "text", "text|json", "format of the log")
 
     @property

@@ -2,9 +2,11 @@
 
     StorLeverError
     ├── Invalid        the request breaks a rule; `faults` names every field
+    │   └── Reused         its key was another request's: idempotency-key-reused
     ├── NotFound       target-not-found, user-not-found, lun-not-found, session-not-found,
     │                  token-not-found
     ├── Conflict       the request does not fit what is there; `blocking` names sessions
+    ├── Precondition   what is there is not what the request was made for: precondition-failed
     ├── Unauthenticated  nobody knows who asks: token-missing, token-unknown, token-expired
     │   └── Throttled      and they ask too often
     ├── Forbidden      who asks may not do this
@@ -56,6 +58,10 @@ class Invalid(StorLeverError):
         self.faults = faults
 
 
+class Reused(Invalid):
+    code = "idempotency-key-reused"
+
+
 class NotFound(StorLeverError):
     code = "not-found"
 
@@ -74,6 +80,10 @@ class Conflict(StorLeverError):
     ) -> None:
         super().__init__(detail, code=code)
         self.blocking = blocking
+
+
+class Precondition(StorLeverError):
+    code = "precondition-failed"
 
 
 class Unauthenticated(StorLeverError):

@@ -12,7 +12,8 @@ class Group:
     """What its writes made of `before`; a single write is a group too.
 
     `changed`: LUNs that came, went, or changed in any field; `reopen`: those that opened their path
-    anew; `force`: targets whose sessions may be closed.
+    anew; `force`: targets whose sessions may be closed; `adopted`: targets that were foreign, of
+    which nothing was changed in tgtd yet.
     """
 
     before: Inventory
@@ -21,6 +22,7 @@ class Group:
     changed: frozenset[Place] = frozenset()
     reopen: frozenset[Place] = frozenset()
     force: frozenset[str] = frozenset()
+    adopted: frozenset[str] = frozenset()
 
     @classmethod
     def empty(cls, inventory: Inventory) -> "Group":
@@ -40,6 +42,7 @@ class Group:
             self.changed | later.changed,
             self.reopen | later.reopen,
             self.force | later.force,
+            self.adopted | later.adopted,
         )
 
     def scope(self, failing: frozenset[Place]) -> Scope:
@@ -49,6 +52,20 @@ class Group:
             parked=failing - self.changed - self.reopen,
             reopen=self.reopen,
             force=self.force,
+        )
+
+    def undo(self, failing: frozenset[Place]) -> Scope:
+        """What putting back may touch: nothing of what is foreign again."""
+        scope, used_by = self.scope(failing), self.after.used_by
+        if not self.adopted:
+            return scope
+        theirs = {
+            name
+            for name in scope.accounts
+            if name not in self.before.accounts and used_by.get(name, self.adopted) <= self.adopted
+        }
+        return replace(
+            scope, targets=scope.targets - self.adopted, accounts=scope.accounts - theirs
         )
 
     @property

@@ -131,6 +131,26 @@ class Inventory:
             raise Conflict(f"target {name} exists already", code="target-exists")
         return Edit(targets={name: Target(name)})
 
+    def add_whole(self, target: Target, accounts: Iterable[Account]) -> Edit:
+        """A target with its users. Raises Invalid where they are not the accounts, or lack one that
+        is not known."""
+        given = {account.name: account for account in accounts}
+        missing = sorted(
+            name for name in target.accounts - given.keys() if name not in self.accounts
+        )
+        faults = [
+            Fault("users", f"lacks the password of {name!r}, a user of the target")
+            for name in missing
+        ]
+        faults += [
+            Fault("users", f"names {name!r}, which the target does not have")
+            for name in given
+            if name not in target.accounts
+        ]
+        if faults:
+            raise Invalid(*faults)
+        return self.pruned({target.name: target}, given)
+
     def edit_target(
         self,
         name: str,
@@ -150,7 +170,7 @@ class Inventory:
 
     def remove_target(self, name: str) -> Edit:
         self.target(name)
-        return self._pruned({name: None})
+        return self.pruned({name: None})
 
     def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
         """Raises Conflict when the name is there already, or elsewhere with another secret."""
@@ -166,13 +186,13 @@ class Inventory:
                 f"target {name} has the outgoing user {old.outgoing!r}, and room for one",
                 code="outgoing-user-exists",
             )
-        self._same_secret(account, self.uses(account.name))
+        self.require_same_secret(account)
         new = (
             replace(old, incoming=(*old.incoming, account.name))
             if direction is Direction.INCOMING
             else replace(old, outgoing=account.name)
         )
-        return self._pruned({name: new}, {account.name: account})
+        return self.pruned({name: new}, {account.name: account})
 
     def set_secret(
         self, name: str, direction: Direction, account: Account, *, everywhere: bool = False
@@ -186,14 +206,14 @@ class Inventory:
                 (place for place in self.uses(account.name) if place != here),
                 "password-shared",
             )
-        return self._pruned({}, {account.name: account})
+        return self.pruned({}, {account.name: account})
 
     def remove_user(self, name: str, direction: Direction, user: str) -> Edit:
         old = self.require_user(name, direction, user)
         if direction is Direction.INCOMING:
             left = tuple(other for other in old.incoming if other != user)
-            return self._pruned({name: replace(old, incoming=left)})
-        return self._pruned({name: replace(old, outgoing=None)})
+            return self.pruned({name: replace(old, incoming=left)})
+        return self.pruned({name: replace(old, outgoing=None)})
 
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> Edit:
         """Sets the directions given; None means no authentication in that direction."""
@@ -216,7 +236,7 @@ class Inventory:
                 raise Conflict(
                     f"user {account.name!r} cannot have two passwords", code="password-differs"
                 )
-        return self._pruned({}, accounts, new)
+        return self.pruned({}, accounts, new)
 
     def add_unit(self, name: str, unit: LogicalUnit) -> Edit:
         old = self.target(name)
@@ -280,10 +300,26 @@ class Inventory:
             used_by,
         )
 
+    def narrowed(self, edit: Edit) -> "Edit":
+        """The edit without what is so already."""
+        return Edit(
+            {name: new for name, new in edit.targets.items() if self.targets.get(name) != new},
+            {name: new for name, new in edit.accounts.items() if self.accounts.get(name) != new},
+            None if edit.discovery == self.discovery else edit.discovery,
+        )
+
+    def as_before(self, edit: Edit) -> Edit:
+        """What stands here where the edit changes something of tgtd's."""
+        return Edit(
+            {name: self.targets.get(name) for name in edit.targets},
+            {name: self.accounts.get(name) for name in edit.accounts},
+            None if edit.discovery is None else self.discovery,
+        )
+
     def _with(self, target: Target) -> Edit:
         return Edit() if target == self.targets[target.name] else Edit({target.name: target})
 
-    def _pruned(
+    def pruned(
         self,
         targets: Mapping[str, Target | None],
         accounts: Mapping[str, Account] | None = None,
@@ -299,7 +335,8 @@ class Inventory:
             discovery = None
         let_go = set(self.discovery.accounts) if discovery is not None else set()
         for name in targets:
-            let_go |= self.targets[name].accounts
+            old = self.targets.get(name)
+            let_go |= old.accounts if old else frozenset()
         used = self.after(Edit(targets, changed, discovery)).used_by if let_go else Map()
         unused = dict.fromkeys(name for name in let_go if name not in used)
         return Edit(targets, changed | unused, discovery)
@@ -310,6 +347,10 @@ class Inventory:
         if user not in (target.incoming if direction is Direction.INCOMING else (target.outgoing,)):
             raise NotFound(f"target {name} has no {direction} user {user!r}", code="user-not-found")
         return target
+
+    def require_same_secret(self, account: Account) -> None:
+        """Raises Conflict where somebody uses it with another one."""
+        self._same_secret(account, self.uses(account.name))
 
     def _same_secret(
         self,

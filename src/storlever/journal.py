@@ -41,10 +41,11 @@ _REMOVE = "DELETE FROM audit WHERE number <= ?"
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How many entries are kept at most, and for how long."""
+    """How many entries are kept at most, and for how long; and how many revisions."""
 
     entries: int = 200_000
     age: timedelta = timedelta(days=365)
+    revisions: int = 1000
 
 
 class Journal:

@@ -32,9 +32,11 @@ from storlever.model import (
     NOTHING_PENDING,
     Account,
     Bindings,
+    LogicalUnit,
     ObservedTarget,
     ObservedUnit,
     Pending,
+    Target,
 )
 
 ANY = ""
@@ -135,6 +137,12 @@ class Observed:
             same = replace(unit, backing_path=before.backing_path)
             self.targets[name] = _with_unit(target, same)
 
+    def trust(self, target: Target) -> None:
+        """Take what tgtd does not tell of its LUNs for what is wished."""
+        seen = self.targets[target.name]
+        units = tuple(_trusted(unit, target.unit(unit.lun)) for unit in seen.units)
+        self.targets[target.name] = replace(seen, units=units)
+
     def learn(self, known: "Observed", in_doubt: Pending = NOTHING_PENDING) -> None:
         """Fill what tgtd does not tell from earlier knowledge: secrets, write cache, product,
         and an outgoing account of discovery that stands alone. What is in doubt stays unknown.
@@ -150,6 +158,12 @@ class Observed:
             if before is not None and name not in in_doubt.targets:
                 units = tuple(_learned(unit, before.unit(unit.lun)) for unit in target.units)
                 self.targets[name] = replace(target, units=units)
+
+
+def _trusted(seen: ObservedUnit, unit: LogicalUnit | None) -> ObservedUnit:
+    if unit is None:
+        return seen
+    return replace(seen, write_cache=unit.write_cache, product=unit.product)
 
 
 def after(target: ObservedTarget, change: TargetChange) -> ObservedTarget:

@@ -23,11 +23,13 @@ from storlever.change import (
     CreateUnit,
     DeleteAccount,
     DeleteUnit,
+    EndSessions,
     UnbindIncoming,
     UpdateUnit,
 )
 from storlever.errors import (
     Conflict,
+    NotFound,
     Refused,
     StateFailed,
     StorLeverError,
@@ -50,6 +52,7 @@ from storlever.model import (
     Place,
     Sample,
     Session,
+    Target,
     sessions_in_the_way,
 )
 from storlever.names import GUARD
@@ -95,6 +98,9 @@ class Backend(Protocol):
 
     def apply(self, change: Change) -> None:
         """Make one change. Raises Refused or Conflict when the daemon will not."""
+
+    def require_fit(self, change: Change) -> None:
+        """Raises what `apply` would raise without asking the daemon: Unfit."""
 
     def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable
@@ -158,8 +164,8 @@ class Reconciler:
         """LUNs that may stand on another file since somebody last emptied this."""
         self.looking = 0.0
         """Seconds that the last look at everything took."""
-        self.foreign: tuple[str, ...] = ()
-        """Targets in tgtd that are not ours, by name: shown, never touched."""
+        self.foreign: tuple[ObservedTarget, ...] = ()
+        """Targets in tgtd that are not ours, by name: shown, never touched unless adopted."""
         self._backoff = Backoff()
         self.events = Events()
         """What happens, here and in the service."""
@@ -191,10 +197,7 @@ class Reconciler:
 
         `verify` raises what speaks against it once it is done.
         """
-        self.require_up()
-        changes = self._planned(before, desired, scope)
-        self._require_known(desired, scope)
-        self._require_ours(before, desired, scope)
+        changes = self._permitted(before, desired, scope)
         names, left = self._touched(before, desired, scope), self._half_done
         self._half_done = names.joined(left)
         try:
@@ -217,6 +220,24 @@ class Reconciler:
             self._put_back(before, scope, left, look=True)
             raise
         self._unfinished, self._half_done = names.joined(self._unfinished), left
+
+    def rehearse(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        """The changes that `enforce` would make. Raises what it would raise, but for what only tgtd
+        knows; nothing changes but what another look finds, and that is true."""
+        changes = self._permitted(before, desired, scope)
+        for change in changes:
+            self.backend.require_fit(change)
+            if isinstance(change, EndSessions) and not change.force:
+                self.require_no_sessions(change.target)
+        return changes
+
+    def _permitted(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+        """The plan, if there is nothing against it. Raises Unavailable and Conflict."""
+        self.require_up()
+        changes = self._planned(before, desired, scope)
+        self._require_known(desired, scope)
+        self._require_ours(before, desired, scope)
+        return changes
 
     def _touched(self, before: Inventory, desired: Inventory, scope: Scope) -> Pending:
         after, old = desired.accounts, before.accounts
@@ -345,15 +366,20 @@ class Reconciler:
         if not self._half_done:  # else a note of too much does no harm
             self._notes.finish()
 
-    def require_no_sessions(self, target: str) -> None:
+    def require_no_sessions(self, *targets: str) -> None:
         """Raises Conflict. So that a target need not be closed to hear of them."""
-        try:
-            sessions = self.backend.sessions(target)
-        except Unavailable as error:
-            self._lost(error)
-            raise
-        if sessions:
-            raise sessions_in_the_way(target, sessions)
+        busy, sessions = [], list[Session]()
+        for target in targets:
+            try:
+                found = self.backend.sessions(target)
+            except Unavailable as error:
+                self._lost(error)
+                raise
+            if found:
+                busy.append(target)
+                sessions += found
+        if busy:
+            raise sessions_in_the_way(", ".join(busy), tuple(sessions))
 
     def require_up(self) -> None:
         if self.down is not None:
@@ -420,6 +446,54 @@ class Reconciler:
         if peer != self._peer:
             raise Unavailable("tgtd has been restarted")
         self._see(before, peer, self._half_done if unknown is None else unknown)
+
+    # -- adoption
+
+    def stranger(self, name: str, desired: Inventory) -> ObservedTarget:
+        """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
+        where one of its users is not its alone: its password would have to be made anew."""
+        self.require_up()
+        try:
+            self._look_again(desired)
+        except Unavailable as error:
+            self._lost(error)
+            raise
+        found = next((target for target in self.foreign if target.name == name), None)
+        if found is None:
+            raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")
+        others = {
+            account
+            for target in self.foreign
+            if target is not found
+            for account in target.bindings.accounts
+        }
+        if desired.discovery == DiscoveryAuth():
+            others |= self._observed.discovery.accounts
+        if shared := found.bindings.accounts & others - {GUARD}:
+            raise Conflict(
+                f"others use users of target {name} too: {', '.join(sorted(shared))}",
+                code="user-foreign",
+            )
+        return found
+
+    def welcome(self, target: Target, users: frozenset[str]) -> None:
+        """Before it is durable that the target is ours: note that the secrets which tgtd has of
+        these users are not known, and take what it does not tell of LUNs for what is wished.
+        Raises StateFailed. Nothing is changed in tgtd, where it is served, until then."""
+        doubt = Pending(peer=str(self._peer), secrets=users)
+        self._half_done = doubt.joined(self._half_done)
+        self._note()
+        self._observed.trust(target)
+
+    def take_up(self, desired: Inventory) -> None:
+        """Bring what was welcomed into force. Never raises: what goes wrong, the next pass does."""
+        try:
+            self.full_pass(desired)
+        except Unavailable as error:
+            self._lost(error)
+        except Exception as error:
+            log.warning("could not adopt yet, a pass will", reason=str(error), exc_info=True)
+            self._lost(Unavailable("tgtd is being brought to the stored state"))
 
     # -- passes
 
@@ -507,9 +581,10 @@ class Reconciler:
             if str(peer) == self._notes.settled():
                 observed.learn(_expected(desired), pending)
         ours = pending.targets.union(desired.targets)
-        self.foreign = tuple(sorted(observed.targets.keys() - ours))
+        theirs = sorted(observed.targets.keys() - ours)
+        self.foreign = tuple(map(observed.targets.__getitem__, theirs))
         observed.pinned = frozenset(
-            account for name in self.foreign for account in observed.targets[name].bindings.accounts
+            account for target in self.foreign for account in target.bindings.accounts
         )
         self._observed, self._peer = observed, peer
 

@@ -1,8 +1,8 @@
 """The state file as SQLite sees it: how it is made, set up, and brought to the newest schema.
 
-It has four tables of documents, each with a digest, and the audit. What a document says is the
-store's affair, but for the old ones that a migration rewrites; what an entry of the audit says is
-that of `journal`.
+It has five tables of documents, each with a digest, two of what was replaced in them, and the
+audit. What a document says is the store's affair, but for the old ones that a migration rewrites;
+what an entry of the audit says is that of `journal`, and what a revision says that of `history`.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ PRAGMAS = {
     "synchronous": 2,
     "secure_delete": 1,  # what is removed is written over
 }
-TABLES = ("target", "account", "setting", "token")
+TABLES = ("target", "account", "setting", "token", "receipt")
+PAST = ("past", "revision")
+"""Tables of what was replaced, and by which commits."""
 AUDITED = ("time", "who", "target")
 """What entries are searched by: of their documents, so that it cannot be altered beside them."""
 REVISION = "revision"
@@ -43,6 +45,13 @@ class Statements:
         self.replace = f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608
         self.delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
 
+
+_TIME = "json_extract(document, '$.time')"
+"""Of a receipt."""
+FORGET_RECEIPTS = f"DELETE FROM receipt WHERE {_TIME} <= ?"  # noqa: S608
+COUNT_RECEIPTS = "SELECT count(*) FROM receipt"
+OLD_RECEIPTS = f"SELECT max({_TIME}) FROM receipt WHERE {_TIME} < ?"  # noqa: S608
+BEYOND_RECEIPTS = f"SELECT {_TIME} FROM receipt ORDER BY {_TIME} DESC LIMIT 1 OFFSET ?"  # noqa: S608
 
 SQL = {table: Statements(table) for table in TABLES}
 
@@ -91,6 +100,11 @@ def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
     create_audit(connection)
 
 
+def _receipts(connection: sqlite3.Connection, _: Seal) -> None:
+    _create_documents(connection, "receipt")
+    connection.execute(f"CREATE INDEX receipt_time ON receipt ({_TIME})")
+
+
 def _create_documents(connection: sqlite3.Connection, table: str) -> None:
     connection.execute(
         f"CREATE TABLE {table} (name TEXT PRIMARY KEY, document TEXT NOT NULL, "
@@ -115,12 +129,29 @@ def create_audit(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
 
 
+def _revisions(connection: sqlite3.Connection, _: Seal) -> None:
+    create_past(connection)
+
+
+def create_past(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE past (number INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, "
+        "document TEXT, digest TEXT, PRIMARY KEY (number, kind, name)) STRICT, WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE revision (number INTEGER PRIMARY KEY, document TEXT NOT NULL, "
+        "digest TEXT NOT NULL) STRICT"
+    )
+
+
 Migration = Callable[[sqlite3.Connection, Seal], None]
 MIGRATIONS: tuple[Migration, ...] = (
     _first_schema,
     _numbered_commits,
     _sealed_secrets,
     _tokens_and_audit,
+    _receipts,
+    _revisions,
 )
 """Number n brings a file from schema n to n + 1, in one transaction with the others. Old ones are
 never edited."""
@@ -163,9 +194,9 @@ def configure(connection: sqlite3.Connection) -> None:
 
 
 def tables_of(connection: sqlite3.Connection) -> list[str]:
-    """Those of TABLES that it has, whatever its schema."""
+    """Those of documents, and of past ones, that it has, whatever its schema."""
     found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    return [name for (name,) in found if name in TABLES]
+    return [name for (name,) in found if name in (*TABLES, *PAST)]
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -31,7 +31,12 @@ class Seal:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key has {KEY_BYTES} bytes")
         self.mark = hmac.digest(key, b"storlever key mark", "sha256")[:8].hex()
+        self._key = key
         self._cipher = AESGCM(key)
+
+    def derived(self, purpose: str) -> bytes:
+        """Another secret of 32 bytes, which tells nothing of the key."""
+        return hmac.digest(self._key, f"storlever {purpose}".encode(), "sha256")
 
     def __repr__(self) -> str:
         return f"Seal({self.mark})"

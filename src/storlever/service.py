@@ -9,41 +9,55 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from storlever import audit, failpoint
 from storlever.admission import Admission, Asking, admission, shutting_out
+from storlever.adoption import wished
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backing import BackingStore
 from storlever.clock import now
-from storlever.errors import NotFound, StateFailed, Unauthenticated, Unavailable
+from storlever.document import Document, TargetPart, UserPart, toward
+from storlever.errors import (
+    Conflict,
+    Fault,
+    Invalid,
+    NotFound,
+    StateFailed,
+    Unauthenticated,
+    Unavailable,
+)
 from storlever.events import of_edit
 from storlever.figures import Figures
 from storlever.group import Group
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
+from storlever.losses import Losses
 from storlever.model import (
     FITTING,
     Access,
     Account,
     DeviceType,
     LogicalUnit,
+    ObservedTarget,
     Place,
     Session,
     Target,
 )
 from storlever.names import SHORT_SECRET
 from storlever.principal import Act, Principal, Role
+from storlever.receipt import Done, Key, Receipt
 from storlever.reconciler import Reconciler
+from storlever.rehearsal import Rehearsal, Step, adoption, ending, steps
 from storlever.sampler import Sampler, Visit
-from storlever.shelf import Host, Shelf
+from storlever.shelf import Host, Shelf, Stand
 from storlever.throttle import Throttle
 from storlever.token import Token
 
-Answer = TypeVar("Answer")
+Outcome = Done | Rehearsal | Exception
 
 TURN_PATIENCE = 10.0
 """Seconds a write waits for the thread that makes it, and then for the lock."""
@@ -75,25 +89,63 @@ class Store(Protocol):
 
     def load(self) -> Inventory: ...
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        """Make the edit and the audit's entries durable before returning. Raises StateFailed;
-        whatever is raised, nothing changed, unless its code is `state-doubtful`: then a restart may
-        find the edit made."""
+    @property
+    def tag_key(self) -> bytes:
+        """A secret that lasts."""
+
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """Make the edit, the audit's entries and receipts durable before returning. Raises
+        StateFailed; whatever is raised, nothing changed, unless its code is `state-doubtful`: then
+        a restart may find the edit made."""
+
+    def receipt(self, name: str) -> Receipt | None:
+        """By the name of its key. Raises StateFailed."""
 
     def forget(self, now: datetime) -> bool:
-        """Remove some of the audit that was kept long enough; whether there may be more. Raises
-        StateFailed."""
+        """Remove some of the audit, and of receipts, that was kept long enough; whether there may
+        be more. Raises StateFailed."""
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries."""
 
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        """A page of those that are kept, the newest first. Raises StateFailed."""
+
+    def revision(self, number: int) -> tuple[Json, Edit, Edit]:
+        """One that is kept; what stood where it changed something, and what it put there. Raises
+        NotFound and StateFailed."""
+
+    def since(self, number: int) -> Edit:
+        """What leads back to the state after a revision that is kept. Raises NotFound and
+        StateFailed."""
+
+
+def _whatever(_: Inventory) -> None: ...
+
+
+def _nothing(_: Exception, __: Inventory) -> bool:
+    return False
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A call of a method of Service, and in whose name."""
+    """A call of a method of Service, and in whose name.
+
+    `rehearsed`: find out what it would do, and do nothing. `key`: if its receipt is there, that is
+    the answer. `require` is shown what the call begins with, and raises what speaks against it;
+    `left` is shown what it leaves. `excuses`: whether what it raised means that all is as it would
+    have made it.
+    """
 
     act: Act
     call: Callable[[], Any]
+    rehearsed: bool = False
+    key: Key | None = None
+    require: Callable[[Inventory], None] = _whatever
+    left: Callable[[Inventory], None] = _whatever
+    excuses: Callable[[Exception, Inventory], bool] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +200,14 @@ class Service:
         """What the write under way made."""
         self._entries: list[Entry] = []
         """What the audit has to tell of the writes in force."""
+        self._receipts: dict[str, Receipt] = {}
+        """Those of the writes in force, by the names of their keys."""
+        self._rehearsing = False
+        """Whether the write under way is to do nothing."""
+        self._steps: tuple[Step, ...] = ()
+        """What it would do."""
+        self._at_once = False
+        """Whether they must be durable although they tell of no change."""
         self._told: deque[Entry] = deque()
         """What it has to tell besides, at the next commit."""
         self._lost = 0
@@ -164,6 +224,17 @@ class Service:
                 self._shelf.claim((target.name, unit.lun), [unit])
 
     # -- reading: from memory, but for the sessions
+
+    @property
+    def tag_key(self) -> bytes:
+        """With which tags are made of what is wished (docs/decisions/0024)."""
+        return self._store.tag_key
+
+    def targets(self) -> list[TargetStatus]:
+        """All of them by name, without their sessions: tgtd is not asked."""
+        down, targets = self._reconciler.down, self.inventory.targets
+        named = (targets[name] for name in sorted(targets))
+        return [TargetStatus(each, *self._target_state(each, down), ()) for each in named]
 
     def target_names(self) -> list[str]:
         return sorted(self.inventory.targets)
@@ -193,7 +264,7 @@ class Service:
         return Health(
             self._reconciler.down,
             tuple((_spoken(*failed), reason) for failed, reason in failures),
-            self._reconciler.foreign,
+            tuple(target.name for target in self._reconciler.foreign),
             self._reconciler.backend.hole,
         )
 
@@ -230,6 +301,10 @@ class Service:
         failing = self._reconciler.failures.get((name, None))
         return admission(target, asking, self._reconciler.down or failing)
 
+    def foreign(self) -> tuple[ObservedTarget, ...]:
+        """As a pass saw them last, by name."""
+        return self._reconciler.foreign
+
     def _target_state(self, target: Target, down: str | None) -> tuple[str, str | None]:
         """What is known of tgtd does not count: it may be that of a write that is not done yet."""
         reason = down or self._reconciler.failures.get((target.name, None))
@@ -256,9 +331,24 @@ class Service:
             self._enact(self._latest.set_discovery(given))
         return _secret_warnings(*filter(None, given.values()))
 
-    def add_target(self, name: str) -> tuple[str, ...]:
+    def add_target(
+        self,
+        name: str,
+        part: TargetPart | None = None,
+        accounts: Sequence[Account] = (),
+        *,
+        overrule: bool = False,
+    ) -> tuple[str, ...]:
+        """With all of the part at once; `accounts`: the users it names."""
         with self._write():
-            self._enact(self._latest.add_target(name))
+            new = self._latest.add_target(name)
+            if part is not None:
+                for account in accounts:
+                    self._latest.require_same_secret(account)
+                users = tuple(UserPart(each.name, each.secret) for each in accounts)
+                document = Document((part,), users)
+                return self._enact_document(document, overrule=overrule, at="")
+            self._enact(new)
         return ()
 
     def edit_target(
@@ -321,10 +411,8 @@ class Service:
         """`given`: fields of LogicalUnit by name; those left out take their defaults."""
         with self._write():
             self._latest.target(name)
-            unit = self._shelf.mapped(_new(lun, given), given)
-            edit = self._latest.add_unit(name, unit)
-            store = self._shelf.usable((name, lun), unit, self._inventories, force=force)
-            self._enact(edit, verify=lambda: self._require_same(name, unit, store))
+            unit = self._made(None, lun, given)
+            self._enact_standing(self._latest.add_unit(name, unit), overrule=force)
         return _aio_warnings(unit)
 
     def edit_unit(
@@ -332,51 +420,72 @@ class Service:
     ) -> tuple[str, ...]:
         """`given`: the fields to change. Giving the path again serves what is there now."""
         with self._write():
-            old = self._latest.unit(name, lun)
-            unit = _changed(old, given)
-            if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
-                unit = self._shelf.mapped(replace(unit, product=None), given)
+            unit = self._made(self._latest.unit(name, lun), lun, given)
+            again = {(name, lun)} if "backing_path" in given else set()
             edit = self._latest.edit_unit(name, unit)
-            if "backing_path" in given or _asks_more(old, unit):
-                self._stand(name, old, unit, edit, force=force, given="backing_path" in given)
-            else:
-                self._enact(edit)
+            self._enact_standing(edit, overrule=force, again=again, given=bool(again))
         return _aio_warnings(unit) if "backing_type" in given else ()
 
-    def _stand(
+    def _made(self, old: LogicalUnit | None, lun: int, given: Mapping[str, Any]) -> LogicalUnit:
+        """A new unit, or the old one with what is given; with what its device says of itself, where
+        it is mapped directly. Raises Invalid."""
+        if old is None:
+            return self._shelf.mapped(_new(lun, given), given)
+        unit = _changed(old, given)
+        if (unit.direct_map, unit.backing_path) != (old.direct_map, old.backing_path):
+            unit = self._shelf.mapped(replace(unit, product=None), given)
+        return unit
+
+    def _enact_standing(
         self,
-        name: str,
-        old: LogicalUnit,
-        unit: LogicalUnit,
         edit: Edit,
         *,
-        force: bool,
-        given: bool,
+        force: bool = False,
+        overrule: bool = False,
+        again: Set[Place] = frozenset(),
+        given: bool = True,
+        at: Mapping[Place, str] | None = None,
     ) -> None:
-        """Bring an edit of a LUN into force that makes it stand on its store anew."""
-        place = (name, unit.lun)
-        going_on = old.online and unit.backing_path == old.backing_path
-        store = self._shelf.usable(
-            place,
-            unit,
-            self._inventories,
-            force=force,
-            going_on=going_on,
-            given=given,
+        """Bring an edit into force whose LUNs stand on stores that were looked at: those that are
+        new, or ask more of their store than before, or open it `again`. `overrule`: although the
+        machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
+        stands = self._stands(edit, again, given=given, at=at or {})
+        inventories = self._latest.after(edit), self.inventory.after(edit)
+        stores = self._shelf.usable(stands, inventories, force=overrule)
+        size = self._reconciler.backend.unit_size
+        reopen = frozenset(
+            place
+            for place, stand in ((stand.place, stand) for stand in stands if stand.old)
+            if self._shelf.moved(place, stand.unit, stores[place], size(*place))
         )
-        reopen: frozenset[Place] = frozenset()
-        if self._shelf.moved(place, unit, store, self._reconciler.backend.unit_size(*place)):
+        for name, _ in reopen:
             edit = edit or Edit({name: self._latest.target(name)})
-            reopen = frozenset({place})
         self._enact(
             edit,
+            force=force,
             reopen=reopen,
-            verify=lambda: self._require_same(name, unit, store),
+            verify=lambda: self._require_same(stands, stores),
         )
 
-    def _require_same(self, name: str, unit: LogicalUnit, store: BackingStore) -> None:
-        opened = self._reconciler.backend.unit_identity(name, unit.lun)
-        self._shelf.require_same(unit, store, opened)
+    def _stands(
+        self, edit: Edit, again: Set[Place], *, given: bool, at: Mapping[Place, str]
+    ) -> list[Stand]:
+        """`again` may name what the edit does not change."""
+        names = (*edit.targets, *(name for name, _ in again if name not in edit.targets))
+        after = ((name, edit.targets.get(name, self._latest.targets.get(name))) for name in names)
+        found = []
+        for name, target in after:
+            known = {unit.lun: unit for unit in _units_of(self._latest, name)}
+            for unit in target.units if target else ():
+                place, old = (name, unit.lun), known.get(unit.lun)
+                if place in again or old is None or (old is not unit and _asks_more(old, unit)):
+                    found.append(Stand(place, unit, old, given, at.get(place, "")))
+        return found
+
+    def _require_same(self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]) -> None:
+        for stand in stands:
+            opened = self._reconciler.backend.unit_identity(*stand.place)
+            self._shelf.require_same(stand.unit, stores[stand.place], opened)
 
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
@@ -393,6 +502,8 @@ class Service:
             target, session = self._latest.target(name), self._session(name, sid)
             left = shutting_out(target.access, session)
             self._enact(self._latest.edit_target(name, names=left.names, addresses=left.addresses))
+            if self._rehearsing:
+                self._steps += ending(name, len(self._alike(name, session)))
         return session, target.access.without(left)
 
     def end_session(self, name: str, sid: int) -> None:
@@ -403,14 +514,18 @@ class Service:
     def end_shut_out(self, name: str, out: Session) -> int:
         """End what sessions there are of one that was shut out; how many there were."""
         with self._write():
-            same = [
-                each
-                for each in self._reconciler.sessions(name)
-                if (each.initiator_name, each.address) == (out.initiator_name, out.address)
-            ]
+            same = self._alike(name, out)
             for session in same:
                 self._end(name, session)
         return len(same)
+
+    def _alike(self, name: str, out: Session) -> list[Session]:
+        """Those of the same initiator, as far as its name and address tell."""
+        return [
+            each
+            for each in self._reconciler.sessions(name)
+            if (each.initiator_name, each.address) == (out.initiator_name, out.address)
+        ]
 
     def _session(self, name: str, sid: int) -> Session:
         for session in self._reconciler.sessions(name):
@@ -419,9 +534,114 @@ class Service:
         raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
 
     def _end(self, name: str, session: Session) -> None:
+        if self._rehearsing:
+            self._steps += ending(name, 1)
+            return
         with suppress(Unavailable):  # what it did last counts, where that can still be had
             self.sampler.look()
         self._reconciler.close(name, session.sid)
+
+    # -- many at once
+
+    def apply(
+        self,
+        document: Document,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        overrule: bool = False,
+    ) -> tuple[str, ...]:
+        """Raises Conflict, unless forced, where it takes away more than a third of all targets or
+        of all LUNs, or anything that goes or goes offline has sessions."""
+        with self._write():
+            return self._enact_document(document, prune=prune, force=force, overrule=overrule)
+
+    def _enact_document(
+        self,
+        document: Document,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        overrule: bool = False,
+        at: str = "targets.{}.",
+    ) -> tuple[str, ...]:
+        latest = self._latest
+        edit = toward(document, latest, self._made, prune=prune, at=at)
+        if not force:
+            self._require_harmless(edit)
+        warnings = _all_warnings(edit, latest)
+        self._enact_standing(edit, force=force, overrule=overrule, at=document.places(at))
+        return warnings
+
+    def _require_harmless(self, edit: Edit) -> None:
+        """Raises Conflict."""
+        losses = Losses.of(edit, self._latest)
+        losses.require_moderate(self._latest)
+        self._reconciler.require_no_sessions(*sorted(losses.bearers))
+
+    def restore(
+        self, revision: int, *, force: bool = False, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Back to the state after it, but for tokens. Raises NotFound, and Conflict as `apply`."""
+        with self._write():
+            edit = self._latest.narrowed(self._since(revision))
+            if not force:
+                self._require_harmless(edit)
+            self._enact_standing(edit, force=force, overrule=overrule, given=False)
+        return ()
+
+    def _since(self, revision: int) -> Edit:
+        """What leads back there from the latest, of which some may not be durable."""
+        return self.inventory.as_before(self._group.edit).joined(self._store.since(revision))
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        return self._store.revisions(before, limit)
+
+    def revision(self, number: int) -> Json:
+        """With what it changed, `before` and `after`, as in the audit. Raises NotFound."""
+        told, old, new = self._store.revision(number)
+        before, after = audit.difference(new, Inventory().after(old))
+        return {**told, "before": before, "after": after}
+
+    def adopt(
+        self, name: str, accounts: Sequence[Account], *, overrule: bool = False
+    ) -> tuple[str, ...]:
+        """Make a foreign target ours, as it is. `accounts`: its users, for tgtd does not tell their
+        secrets; each gets the one that is given. It becomes ours durably before anything of it is
+        touched, so nothing is ever put back: what could not be done is for passes to do.
+
+        Raises NotFound, Invalid where secrets are missing, and Conflict for what of it cannot be a
+        wish of ours, or is not its alone."""
+        with self._write():
+            self._latest.add_target(name)  # it must not be ours
+            target = wished(self._reconciler.stranger(name, self._latest))
+            for account in accounts:
+                self._latest.require_same_secret(account)
+            edit = self._latest.add_whole(target, accounts)
+            stands = self._stands(edit, frozenset(), given=False, at={})
+            inventories = self._latest.after(edit), self.inventory.after(edit)
+            stores = self._shelf.usable(stands, inventories, force=overrule)
+            self._require_served(stands, stores)
+            self._enact(edit, adopting=target)
+        return (*_secret_warnings(*accounts),)
+
+    def _require_served(
+        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
+    ) -> None:
+        """Raises Conflict where tgtd seems to have opened something else than is at a path now."""
+        for stand in stands:
+            unit, size = stand.unit, self._reconciler.backend.unit_size(*stand.place)
+            if unit.device_type is DeviceType.DISK and size != stores[stand.place].size:
+                raise Conflict(
+                    f"what tgtd serves as LUN {unit.lun} has not the size of {unit.backing_path}",
+                    code="backing-store-changed",
+                )
+
+    def hand_out_secrets(self) -> Inventory:
+        """All that is durable, once the audit tells durably who took it. It needs no tgtd."""
+        with self._turn():
+            self._at_once = True
+        return self.inventory
 
     # -- tokens
 
@@ -446,7 +666,8 @@ class Service:
     def remove_token(self, name: str) -> tuple[str, ...]:
         with self._turn():
             self._adopt(self._latest.remove_token(name))
-            self._used.pop(name, None)
+            if not self._rehearsing:
+                self._used.pop(name, None)
         return ()
 
     # -- the audit
@@ -489,10 +710,11 @@ class Service:
 
     # -- the write path
 
-    def together(self, writes: Sequence[Write]) -> list[Any]:
+    def together(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out calls of the methods above in turn, and make them durable in one commit with
-        what the audit tells of them; what each of them returned or raised. Where the commit fails,
-        that is what became of all of them: what one found may have been another's doing.
+        what the audit tells of them; what became of each: Done, a Rehearsal, or what it raised.
+        Where the commit fails, that is what became of all of them: what one found may have been
+        another's doing.
 
         Those that would begin after `TOGETHER` are left out: the first has waited long enough.
         """
@@ -502,19 +724,19 @@ class Service:
             return [error for _ in writes]
         return self._all(writes)
 
-    def apart(self, write: Write) -> Any:
-        """Carry out one that needs no tgtd; what it returned or raised."""
+    def apart(self, write: Write) -> Outcome:
+        """Carry out one that needs no tgtd; what became of it."""
         return self._all([write])[0]
 
-    def _all(self, writes: Sequence[Write]) -> list[Any]:
-        outcomes: list[Any] = []
+    def _all(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         try:
             with self._turn():
                 deadline = time.monotonic() + TOGETHER
                 for write in writes:
                     outcomes.append(self._outcome(write))
-                    if time.monotonic() > deadline:
-                        break
+                    if self._group.adopted or time.monotonic() > deadline:
+                        break  # what is adopted becomes ours before anything more is done to it
         except Exception as error:
             return [error for _ in writes]
         return outcomes
@@ -528,17 +750,47 @@ class Service:
         if not _is_valid(principal, self._latest):
             raise Unauthenticated("the token is not valid any more", code="token-unknown")
 
-    def _outcome(self, write: Write) -> Any:
+    def _outcome(self, write: Write) -> Outcome:
         before, self._edit = self._group, Edit()
         try:
             self._require_valid(write.act.principal)
-            answer = write.call()
+            if write.rehearsed:
+                return self._rehearsal(write)
+            if write.key and (done := self._done_before(write.key)):
+                return done
+            done = self._done(write)
+            write.left(self._latest)
         except Exception as error:
             if self._group is not before:  # it is in force, and its caller hears of a failure
                 raise
             return error
         self._entries.append(audit.entry(write.act, now(), DONE, self._edit, before.after))
-        return answer
+        if write.key:
+            self._receipts[write.key.name] = Receipt.of(write.key, now(), done)
+        return done
+
+    def _done(self, write: Write) -> Done:
+        try:
+            write.require(self._latest)
+            return Done(write.call())
+        except (Conflict, NotFound) as error:
+            if not write.excuses(error, self._latest):
+                raise
+            return Done(already=True)
+
+    def _done_before(self, key: Key) -> Done | None:
+        """Raises Reused, and StateFailed."""
+        receipt = self._receipts.get(key.name) or self._store.receipt(key.name)
+        return receipt.again(key, now()) if receipt else None
+
+    def _rehearsal(self, write: Write) -> Rehearsal:
+        self._rehearsing, self._steps = True, ()
+        try:
+            answer = self._done(write).answer
+        finally:
+            self._rehearsing = False
+        told = isinstance(answer, tuple) and all(isinstance(each, str) for each in answer)
+        return Rehearsal(self._steps, answer if told else ())  # else a token, which is none
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -591,27 +843,48 @@ class Service:
         force: bool = False,
         reopen: frozenset[Place] = frozenset(),
         verify: Callable[[], None] = lambda: None,
+        adopting: Target | None = None,
     ) -> None:
-        """Bring an edit of the latest into force, or raise and leave all as it was."""
+        """Bring an edit of the latest into force, or raise and leave all as it was. Once a write:
+        what is rehearsed is not there for another one to stand on. A target that is being adopted
+        is in force already, but for what the commit brings."""
         if not edit:
             return
         self._edit = edit
         write = Group.of(edit, self._latest, reopen, force=force)
         failpoint.reached("write.decided")
+        if adopting is not None and self._rehearsing:
+            self._steps = adoption(adopting.name)
+            return
+        if adopting is not None:
+            self._reconciler.welcome(adopting, frozenset(edit.accounts))
+            self._group = self._group.joined(replace(write, adopted=frozenset({adopting.name})))
+            return
         scope = write.scope(self._failing())
+        if self._rehearsing:
+            changes = self._reconciler.rehearse(write.before, write.after, scope)
+            self._steps += steps(edit, write.before, write.after, changes, self._count)
+            return
         self._reconciler.enforce(write.before, write.after, scope, verify)
         self._group = self._group.joined(write)
         self._reconciler.opened |= write.moved
 
+    def _count(self, target: str) -> int:
+        return len(self._reconciler.sessions(target))
+
     def _adopt(self, edit: Edit) -> None:
         """Take an edit of the latest that is nothing to tgtd."""
+        if self._rehearsing:
+            self._steps += steps(edit, self._latest, self._latest.after(edit), (), self._count)
+            return
         self._edit = edit
         self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))
 
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
         group = self._group
-        if not group.edit:
+        at_once, self._at_once = self._at_once, False
+        if not (group.edit or self._receipts or at_once):
             for entry in self._entries:
                 self._tell(entry)
             self._entries.clear()
@@ -629,6 +902,8 @@ class Service:
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
             self._reconciler.finish()
+        if group.adopted:
+            self._reconciler.take_up(group.after)
         self._claim_opened()
         if self._reconciler.failures:
             self._reconciler.forgive(group.scope(self._failing()))
@@ -638,25 +913,29 @@ class Service:
         """Commit the edit with all that the audit has to tell."""
         told, lost = list(self._told), self._lost
         note = [audit.entry(OURSELVES, now(), f"{lost} entries were lost")] if lost else []
+        receipts = tuple(self._receipts.values())
         try:
             with self._reconciler.tally.commits.measured():
-                self._store.commit(edit, (*told, *note, *self._entries))
+                self._store.commit(edit, (*told, *note, *self._entries), receipts)
         except StateFailed as error:
             if error.code != "state-full" or not (told and edit):
                 raise
-            self._store.commit(edit, self._entries)  # what was told can wait; a change need not
+            # What was told can wait; a change need not.
+            self._store.commit(edit, self._entries, receipts)
         else:
             self._lost -= lost
             for _ in told:
                 self._told.popleft()
         self._entries.clear()
+        self._receipts.clear()
 
     def _abandon(self) -> None:
         """Put back what was before. Who asked for it hears of a failure, and so does the audit."""
         self._entries.clear()
+        self._receipts.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit.for_tgtd:
-            self._reconciler.abandon(group.before, group.scope(self._failing()))
+            self._reconciler.abandon(group.before, group.undo(self._failing()))
             self._reconciler.opened |= group.moved
             self._claim_opened()
 
@@ -701,7 +980,9 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _new(lun: int, given: Mapping[str, Any]) -> LogicalUnit:
-    """A unit of these fields, with an identity of its own where none is given."""
+    """A unit of these fields, with an identity of its own where none is given. Raises Invalid."""
+    if "backing_path" not in given:
+        raise Invalid(Fault("backing_path", "is required for a new LUN"))
     kind = given.get("device_type", DeviceType.DISK)
     defaults = {
         "backing_type": FITTING[kind][0],
@@ -725,6 +1006,7 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
     return (
         old.backing_type is not new.backing_type
         or old.device_type is not new.device_type
+        or old.backing_path != new.backing_path
         or (old.readonly and not new.readonly)
         or (new.readonly and not old.readonly and new.device_type is DeviceType.CD)  # a blank one?
         or (old.shared and not new.shared)
@@ -735,6 +1017,22 @@ def _asks_more(old: LogicalUnit, new: LogicalUnit) -> bool:
 def _secret_warnings(*accounts: Account) -> tuple[str, ...]:
     short = any(len(account.secret) < SHORT_SECRET for account in accounts)
     return (SHORT_SECRET_WARNING,) if short else ()
+
+
+def _all_warnings(edit: Edit, before: Inventory) -> tuple[str, ...]:
+    """What there is to say of an edit's accounts and LUNs, each sentence once."""
+    units = [unit for target in edit.targets.values() if target for unit in target.units]
+    known = {unit for name in edit.targets for unit in _units_of(before, name)}
+    aio = any(unit.aio and unit not in known for unit in units)
+    return (
+        *_secret_warnings(*filter(None, edit.accounts.values())),
+        *((AIO_WARNING,) if aio else ()),
+    )
+
+
+def _units_of(inventory: Inventory, name: str) -> tuple[LogicalUnit, ...]:
+    target = inventory.targets.get(name)
+    return target.units if target else ()
 
 
 def _aio_warnings(unit: LogicalUnit) -> tuple[str, ...]:

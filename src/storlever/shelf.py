@@ -1,7 +1,7 @@
 """The backing stores that LUNs stand on: may this one be served, and is it still the same."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Protocol
 
@@ -23,6 +23,29 @@ class Host(Protocol):
 
     def scsi_identity(self, path: str) -> ScsiIdentity:
         """Raises Unusable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A LUN that is to stand on its store anew. `old`: as it is now, if it is there. `given`: its
+    path was, so that what is wrong with it is wrong with what was asked for. `at`: before the
+    field in faults."""
+
+    place: Place
+    unit: LogicalUnit
+    old: LogicalUnit | None = None
+    given: bool = True
+    at: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether it was elsewhere, or nowhere."""
+        return self.old is None or self.old.backing_path != self.unit.backing_path
+
+    @property
+    def going_on(self) -> bool:
+        """Whether it is served, and need not be forced again if its store is still the same."""
+        return self.old is not None and self.old.online and not self.moves
 
 
 class Shelf:
@@ -61,36 +84,45 @@ class Shelf:
         )
 
     def usable(
-        self,
-        place: Place,
-        unit: LogicalUnit,
-        inventories: Sequence[Inventory],
-        *,
-        force: bool,
-        going_on: bool = False,
-        given: bool = True,
-    ) -> BackingStore:
-        """What stands behind the unit's path. `going_on`: the unit is served now, and need not be
-        forced again if what it stands on is still the same. Raises Invalid, or Conflict where
-        it is in use, in any of the inventories, or where a path that was not `given` now has
-        nothing to serve."""
+        self, stands: Sequence[Stand], inventories: Sequence[Inventory], *, force: bool
+    ) -> dict[Place, BackingStore]:
+        """What stands behind the path of each. Raises Invalid, or Conflict where a store is in use
+        in any of the inventories, which are those after the edit, or where a path that was not
+        `given` now has nothing to serve."""
+        found: dict[Place, BackingStore] = {}
+        faults: list[Fault] = []
+        for stand in stands:
+            try:
+                found[stand.place] = self._fitting(stand)
+            except Invalid as error:
+                faults += [Fault(stand.at + each.field, each.message) for each in error.faults]
+        if faults:
+            raise Invalid(*faults)
+        self._require_unclaimed(stands, found, inventories)
+        for stand in stands:
+            self._require_unheld(stand, found[stand.place], force=force)
+        return found
+
+    def _fitting(self, stand: Stand) -> BackingStore:
+        unit = stand.unit
         try:
             store = self._host.inspect(unit.backing_path)
         except Unusable as error:
-            if not given:
+            if not stand.given:
                 raise Conflict(
                     f"cannot serve {unit.backing_path}, which {error}", code=error.code
                 ) from None
             raise Invalid(Fault("backing_path", str(error))) from None
         if fault := _misfit(unit, store):
             raise Invalid(fault)
-        self._require_unclaimed(place, unit, store, inventories)
-        known = going_on and self._claims.hold(place, store.identity)
+        return store
+
+    def _require_unheld(self, stand: Stand, store: BackingStore, *, force: bool) -> None:
+        known = stand.going_on and self._claims.hold(stand.place, store.identity)
         if store.holder and not (force or known):
             raise Conflict(
-                f"{unit.backing_path} is in use by {store.holder}", code="backing-store-held"
+                f"{stand.unit.backing_path} is in use by {store.holder}", code="backing-store-held"
             )
-        return store
 
     def moved(self, place: Place, unit: LogicalUnit, store: BackingStore, size: int | None) -> bool:
         """Whether tgtd may hold another file than is at the path now, or serves another size.
@@ -112,19 +144,32 @@ class Shelf:
 
     def _require_unclaimed(
         self,
-        place: Place,
-        unit: LogicalUnit,
-        store: BackingStore,
+        stands: Sequence[Stand],
+        stores: Mapping[Place, BackingStore],
         inventories: Sequence[Inventory],
     ) -> None:
-        users = self._claims.others(place, (store.identity, unit.backing_path))
-        for (name, lun), inventory in product(users, inventories):
-            other = inventory.find(name, lun)
-            if other and not (unit.shared or other.shared or (unit.readonly and other.readonly)):
-                raise Conflict(
-                    f"{unit.backing_path} is LUN {lun} of target {name}",
-                    code="backing-store-in-use",
-                )
+        """Those that move are where they move to, whatever they stand on now."""
+        moving = {stand.place for stand in stands if stand.moves}
+        coming: dict[str, list[Place]] = {}
+        for stand in stands:
+            keys = (stores[stand.place].identity, stand.unit.backing_path)
+            staying = set(self._claims.others(stand.place, keys)) - moving
+            users = (*sorted(staying), *(place for key in keys for place in coming.get(key, ())))
+            _require_shareable(stand, users, inventories)
+            for key in keys if stand.moves else ():
+                coming.setdefault(key, []).append(stand.place)
+
+
+def _require_shareable(
+    stand: Stand, users: Iterable[Place], inventories: Sequence[Inventory]
+) -> None:
+    unit = stand.unit
+    for (name, lun), inventory in product(users, inventories):
+        other = inventory.find(name, lun)
+        if other and not (unit.shared or other.shared or (unit.readonly and other.readonly)):
+            raise Conflict(
+                f"{unit.backing_path} is LUN {lun} of target {name}", code="backing-store-in-use"
+            )
 
 
 def _misfit(unit: LogicalUnit, store: BackingStore) -> Fault | None:

@@ -27,7 +27,8 @@ def opened(settings: Settings, home: Home, patience: float = 0.0) -> Iterator[St
     """For one program at a time; `patience` as in Home.alone. Raises StateUnusable and
     ConfigError."""
     keys = KeyFile(settings.key_file or keyfile.default(home.folder, os.environ))
-    keep = Keep(settings.audit_entries, timedelta(days=settings.audit_days))
+    age = timedelta(days=settings.audit_days)
+    keep = Keep(settings.audit_entries, age, settings.revisions)
     with (
         home.alone(patience),
         closing(FileNotes(home.runtime)) as notes,

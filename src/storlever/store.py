@@ -9,9 +9,10 @@ its row (docs/decisions/0018).
 """
 
 import json
+import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search, plain
-from storlever.errors import ConfigError, StateFailed, StateUnusable, StorLeverError
+from storlever.audit import Entry, Json, Link, Search, plain, stamp
+from storlever.errors import ConfigError, NotFound, StateFailed, StateUnusable, StorLeverError
+from storlever.history import DISCOVERY, History, Row, changes, record, touched_by
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
 from storlever.model import (
@@ -33,12 +35,11 @@ from storlever.model import (
     ScsiProduct,
     Target,
 )
-from storlever.principal import Role
+from storlever.receipt import LASTS, MOST, Key, Receipt
 from storlever.schema import KEY_MARK, REVISION, SQL
 from storlever.seal import Seal, Unsealable
 from storlever.token import Token
 
-_DISCOVERY = "discovery"
 _UNMARKED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 """How COMMIT fails where it did not get to write, last of all, the mark that makes it count."""
 _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
@@ -117,13 +118,20 @@ class SqliteStore:
                 self._require_nothing_lost()
                 self._seal = self._unlocked(keys)
                 self._bring_up_to_date()
-                self._journal = Journal(self._connection, keep or Keep())
+                kept = keep or Keep()
+                self._journal = Journal(self._connection, kept)
+                self._history = History(self._connection, kept.revisions)
                 self._anchor = self._found_link(ANCHOR) or Link()
                 self._require_whole_audit()
                 self._link = self._journal.last(self._anchor)
             except BaseException:
                 self._connection.close()
                 raise
+
+    @property
+    def tag_key(self) -> bytes:
+        """A secret that lasts as long as the key to the state does."""
+        return self._seal.derived("tags")
 
     def load(self) -> Inventory:
         """Everything. Raises StateUnusable when any of it cannot be trusted."""
@@ -132,20 +140,25 @@ class SqliteStore:
             targets = [_target(document) for _, document in self._rows("target")]
             accounts = [self._opened(*row) for row in self._rows("account")]
             settings = dict(self._rows("setting"))
-            discovery = DiscoveryAuth(**settings.get(_DISCOVERY, {}))
-            tokens = [_token(document) for _, document in self._rows("token")]
+            discovery = DiscoveryAuth(**settings.get(DISCOVERY, {}))
+            tokens = [Token.from_document(document) for _, document in self._rows("token")]
             inventory = Inventory.of(targets, accounts, discovery, tokens)
+            for _ in self._rows("receipt"):
+                pass  # it is as written
         self._sound = True
         return inventory
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        """The edit, and what the audit has to tell. Raises StateFailed, and then nothing has
-        changed, unless its code is `state-doubtful`: then the edit may be found in the file by the
-        next start, until a commit succeeds."""
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """The edit, what the audit has to tell, and receipts. Raises StateFailed, and then nothing
+        has changed, unless its code is `state-doubtful`: then the edit may be found in the file by
+        the next start, until a commit succeeds."""
         revision = self._revision + 1
         try:
             with self._lock, self._transaction():
                 failpoint.reached("store.begun")
+                self._history.keep(revision, edit, entries)
                 for name, target in edit.targets.items():
                     self._write("target", name, target)
                 for name, account in edit.accounts.items():
@@ -153,7 +166,9 @@ class SqliteStore:
                 for name, token in edit.tokens.items():
                     self._write("token", name, token)
                 if edit.discovery is not None:
-                    self._write("setting", _DISCOVERY, edit.discovery)
+                    self._write("setting", DISCOVERY, edit.discovery)
+                for receipt in receipts:
+                    self._write("receipt", receipt.key.name, self._folded(receipt))
                 link = self._journal.append(self._link, entries)
                 if entries:
                     self._write("setting", HEAD, link)
@@ -168,20 +183,111 @@ class SqliteStore:
         self._witness.commit(revision)
 
     def forget(self, now: datetime) -> bool:
-        """Remove entries of the audit that were kept long enough; whether there may be more.
-        Raises StateFailed."""
+        """Remove entries of the audit and receipts that were kept long enough, and revisions that
+        are more than are kept; whether there may be more. Raises StateFailed."""
         try:
             with self._lock:
-                anchor = self._journal.due(self._link, now)
-                if anchor is None:
+                anchor, expired = self._journal.due(self._link, now), self._expired(now)
+                revision = self._history.due()
+                if anchor is None and expired is None and revision is None:
                     return False
                 with self._transaction():
-                    self._journal.forget(anchor)
-                    self._write("setting", ANCHOR, anchor)
-                self._anchor = anchor
+                    if expired is not None:
+                        self._connection.execute(schema.FORGET_RECEIPTS, (expired,))
+                    if anchor is not None:
+                        self._journal.forget(anchor)
+                        self._write("setting", ANCHOR, anchor)
+                    if revision is not None:
+                        self._history.forget(revision)
+                self._anchor = anchor or self._anchor
         except sqlite3.Error as error:
             raise _failure(error) from error
         return True
+
+    def _expired(self, now: datetime) -> str | None:
+        """The time of the newest receipt that need not be kept any longer; None where none is."""
+        (count,) = self._connection.execute(schema.COUNT_RECEIPTS).fetchone()
+        too_many = None
+        if count > MOST:  # to look takes 10 ms, while nobody can commit
+            too_many = self._connection.execute(schema.BEYOND_RECEIPTS, (MOST,)).fetchone()
+        too_old = self._connection.execute(schema.OLD_RECEIPTS, (stamp(now - LASTS),)).fetchone()
+        return max((row[0] for row in (too_many, too_old) if row and row[0]), default=None)
+
+    def receipt(self, name: str) -> Receipt | None:
+        """Raises StateFailed."""
+        try:
+            with self._lock:
+                row = self._connection.execute(SQL["receipt"].select_one, (name,)).fetchone()
+            return self._unfolded(name, self._checked("receipt", *row)) if row else None
+        except (sqlite3.Error, StateUnusable, *_MALFORMED) as error:
+            raise StateFailed(f"cannot read a receipt: {error}", code="state-unreadable") from error
+
+    def _folded(self, receipt: Receipt) -> Json:
+        """With its time, by which it is forgotten, and all else sealed."""
+        inside = json.dumps([receipt.key.request, receipt.outcome])
+        where = schema.place("receipt", receipt.key.name)
+        return {"time": stamp(receipt.time), "sealed": self._seal.seal(inside, where)}
+
+    def _unfolded(self, name: str, document: Json) -> Receipt:
+        inside = self._seal.open(document["sealed"], schema.place("receipt", name))
+        request, outcome = json.loads(inside)
+        return Receipt(Key(name, request), datetime.fromisoformat(document["time"]), outcome)
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        """A page of those that are kept, the newest first. Raises StateFailed."""
+        with self._looking_back():
+            return self._history.page(before, limit)
+
+    def revision(self, number: int) -> tuple[Json, Edit, Edit]:
+        """One that is kept; what stood where it changed something, and what it put there. Raises
+        NotFound and StateFailed."""
+        with self._looking_back():
+            found = self._require_kept(number)
+            replaced = self._history.before(number)
+            return (
+                found,
+                self._made_of(replaced),
+                self._made_of(self._history.after(number, replaced)),
+            )
+
+    def since(self, number: int) -> Edit:
+        """What leads back to the state after a revision that is kept. Raises NotFound and
+        StateFailed."""
+        with self._looking_back():
+            self._require_kept(number)
+            return self._made_of(self._history.since(number))
+
+    def _require_kept(self, number: int) -> Json:
+        found = self._history.one(number)
+        if found is None:
+            raise not_kept(number)
+        return found
+
+    def _made_of(self, rows: Iterable[Row]) -> Edit:
+        targets: dict[str, Target | None] = {}
+        accounts: dict[str, Account | None] = {}
+        discovery = None
+        for table, name, text, digest in rows:
+            document = text and self._checked(table, name, text, digest or "")
+            if table == "target":
+                targets[name] = _target(document) if document else None
+            elif table == "account":
+                accounts[name] = self._opened(name, document) if document else None
+            else:
+                discovery = DiscoveryAuth(**(document or {}))
+        return Edit(targets, accounts, discovery)
+
+    @contextmanager
+    def _looking_back(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except NotFound:
+            raise
+        except (sqlite3.Error, *_MALFORMED) as error:
+            raise StateFailed(
+                f"cannot read the revisions: {error}", code="state-unreadable"
+            ) from error
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         """The link before the oldest entry that is kept, and a page of entries. Raises
@@ -236,7 +342,7 @@ class SqliteStore:
         self,
         table: str,
         name: str,
-        value: Target | Account | DiscoveryAuth | Token | Link | int | None,
+        value: Target | Account | DiscoveryAuth | Token | Link | Json | int | None,
     ) -> None:
         if value is None:
             self._connection.execute(SQL[table].delete, (name,))
@@ -399,15 +505,33 @@ class MemoryStore:
         schema.create_audit(connection)
         self._journal = Journal(connection, Keep())
         self._link = self._anchor = Link()
+        self._past: list[tuple[Json, Inventory, Edit]] = []
+        """Of each revision: what there is to tell, what was before, and what it made of that."""
+        self._revision = 0
+
+        self._receipts: dict[str, Receipt] = {}
+        self.tag_key = secrets.token_bytes(32)
 
     def load(self) -> Inventory:
         return self._inventory
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        self._revision += 1
+        if edit.for_tgtd:
+            told = record(changes(list(touched_by(edit))), entries)
+            self._past.append(({"revision": self._revision, **told}, self._inventory, edit))
         self._inventory = self._inventory.after(edit)
         self._link = self._journal.append(self._link, entries)
+        self._receipts |= {each.key.name: each for each in receipts}
+
+    def receipt(self, name: str) -> Receipt | None:
+        return self._receipts.get(name)
 
     def forget(self, now: datetime) -> bool:
+        kept = sorted(self._receipts.values(), key=lambda each: each.time)[-MOST:]
+        self._receipts = {each.key.name: each for each in kept if each.time >= now - LASTS}
         anchor = self._journal.due(self._link, now)
         if anchor is not None:
             self._journal.forget(anchor)
@@ -416,6 +540,32 @@ class MemoryStore:
 
     def audit(self, search: Search) -> tuple[Link, Sequence[Json]]:
         return self._anchor, records(self._journal.page(search))
+
+    def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
+        found = [told for told, _, _ in reversed(self._past)]
+        return [told for told in found if before is None or told["revision"] < before][:limit]
+
+    def revision(self, number: int) -> tuple[Json, Edit, Edit]:
+        told, before, edit = self._past[self._at(number)]
+        return told, before.as_before(edit), edit
+
+    def since(self, number: int) -> Edit:
+        at = self._at(number) + 1
+        later = Edit()
+        for _, _, edit in self._past[at:]:
+            later = later.joined(edit)
+        before = self._past[at][1] if at < len(self._past) else self._inventory
+        return before.as_before(later)
+
+    def _at(self, number: int) -> int:
+        for at, (told, _, _) in enumerate(self._past):
+            if told["revision"] == number:
+                return at
+        raise not_kept(number)
+
+
+def not_kept(number: int) -> NotFound:
+    return NotFound(f"revision {number} is not kept, or there is none", code="revision-not-kept")
 
 
 def _failure(error: sqlite3.Error) -> StateFailed:
@@ -448,10 +598,3 @@ def _unit(document: dict[str, Any]) -> LogicalUnit:
     if document["product"] is not None:
         document["product"] = ScsiProduct(**document["product"])
     return LogicalUnit(**document)
-
-
-def _token(document: dict[str, Any]) -> Token:
-    document["role"] = Role(document["role"])
-    for name in ("created", "expires", "last_used"):
-        document[name] = document[name] and datetime.fromisoformat(document[name])
-    return Token(**document)

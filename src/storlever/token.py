@@ -5,6 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from storlever.principal import Role
 
@@ -16,6 +17,7 @@ LIFETIME = r"[1-9][0-9]{0,2}[mhd]"
 DEFAULT_LIFETIME = "90d"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 NEVER = "never"
+_TIMES = ("created", "expires", "last_used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,25 @@ class Token:
 
     def as_json(self) -> dict[str, str | None]:
         """Without the digest, which is nobody's business."""
-        times = {name: getattr(self, name) for name in ("created", "expires", "last_used")}
+        times = {name: getattr(self, name) for name in _TIMES}
         told = {
             name: time and time.isoformat().replace("+00:00", "Z") for name, time in times.items()
         }
         return {"name": self.name, "role": str(self.role), **told}
+
+    def as_document(self) -> dict[str, str | int | None]:
+        """All of it, as JSON."""
+        times = {name: getattr(self, name) for name in _TIMES}
+        told = {name: time and time.isoformat() for name, time in times.items()}
+        return {"name": self.name, "role": int(self.role), "digest": self.digest, **told}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Token":
+        """Raises ValueError, TypeError or KeyError for what is none."""
+        times: dict[str, Any] = {
+            name: document[name] and datetime.fromisoformat(document[name]) for name in _TIMES
+        }
+        return cls(document["name"], Role(document["role"]), document["digest"], **times)
 
     def expired(self, now: datetime) -> bool:
         return self.expires is not None and self.expires <= now

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import io, passes, sizes, tools, writes
+from tests.bench import io, passes, sizes, tools, whole, writes
 from tests.bench.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -18,6 +18,7 @@ GROUPS: dict[str, Group] = {
     "tools": tools.figures,
     "io": io.figures,
     "passes": passes.figures,
+    "whole": whole.figures,
     "sizes": sizes.figures,
 }
 

@@ -86,9 +86,16 @@ class Core:
         return Traces(tuple(self.recorder.frames), tuple(map(RawStore.again, statements)))
 
 
+NUMBERED = (
+    (r"^(INSERT INTO audit .*? VALUES \()[0-9]+", r"\1NULL"),
+    (r"^(INSERT INTO revision VALUES \()[0-9]+", r"\1NULL"),
+    (r"^(INSERT INTO past SELECT )[0-9]+", r"\1(SELECT ifnull(max(number), 0) + 1 FROM past)"),
+)
+
+
 class RawStore:
-    """A state file of the same make, that only executes what it is told, again and again; the audit
-    numbers its entries anew."""
+    """A state file of the same make, that only executes what it is told, again and again; what is
+    numbered in it, it numbers anew."""
 
     def __init__(self, path: Path) -> None:
         SqliteStore(path, keys_in(path.parent)).close()
@@ -102,7 +109,9 @@ class RawStore:
 
     @staticmethod
     def again(statement: str) -> str:
-        return re.sub(r"^(INSERT INTO audit .*? VALUES \()[0-9]+", r"\1NULL", statement)
+        for pattern, number in NUMBERED:
+            statement = re.sub(pattern, number, statement)
+        return statement
 
 
 def exchange(path: str, frames: Sequence[bytes]) -> None:

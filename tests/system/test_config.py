@@ -69,6 +69,7 @@ ACCESS = Settings(
     tls_client_ca=Path("/ca"),
     audit_days=30,
     audit_entries=1000,
+    revisions=0,
 )
 
 
@@ -79,12 +80,14 @@ def test_who_may_is_said_in_the_same_three_ways(tmp_path: Path) -> None:
         *("--socket-group", "storage", "--socket-role", "alice=operator"),
         *("--socket-role", "@storage=reader", "--client-role", "ci = 1=admin"),
         *("--audit-days", "30", "--audit-entries", "1000", "--tls-client-ca", "/ca"),
+        *("--revisions", "0"),
         *("--listen", "https://127.0.0.1:1", "--tls-certificate", "/c", "--tls-key", "/k"),
     )
     toml = """
         behind_tls_proxy = true
         auth.loopback = "token"
         client-role = "ci = 1=admin"
+        revisions = 0
         listen = "https://127.0.0.1:1"
         tls = {client_ca = "/ca", certificate = "/c", key = "/k"}
         [allow]
@@ -301,6 +304,7 @@ def test_every_loopback_address_may_be_listened_on(listen: str) -> None:
         ("socket_role", "=admin", "NAME=ROLE"),
         ("client_role", "x=root", "reader, operator, admin"),
         ("audit_days", "0", "1 to 36500"),
+        ("revisions", "-1", "0 to 1000000"),
         ("tgt_control_port", "-1", "0 to 32767"),
         ("tgt_control_port", "32768", "0 to 32767"),
         ("tgt_io_threads", "0", "1 to 128"),

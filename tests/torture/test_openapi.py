@@ -53,6 +53,9 @@ def test_no_answer_is_at_odds_with_the_openapi_document(
             "body.name": (0.9, TOKENS),
             "body.iqn": (0.5, TARGETS),
             "body.username": (0.5, USERS),
+            "header.If-Match": (0.8, ["*"]),
+            "header.If-None-Match": (0.8, ['"of another"']),
+            "query.dry_run": (0.7, ["false"]),
             "body.initiator_addr_list[*]": (0.9, ["10.0.0.1", "10.1.0.0/16", "ALL", "fd00::/8"]),
         },
     )

@@ -13,6 +13,7 @@ from storlever.inventory import Edit
 from storlever.names import GUARD
 from storlever.notes import MemoryNotes
 from storlever.principal import Act, Principal, Role
+from storlever.receipt import Done, Receipt
 from storlever.reconciler import Reconciler
 from storlever.service import Service, Write
 from storlever.store import MemoryStore
@@ -79,10 +80,12 @@ class FlakyStore(MemoryStore):
     room: int | None = None
     """For how many entries of the audit there is room at once."""
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
         if self.full or (self.room is not None and len(entries) > self.room):
             raise StateFailed("no space", code="state-full")
-        super().commit(edit, entries)
+        super().commit(edit, entries, receipts)
 
 
 class MortalStore(FlakyStore):
@@ -90,10 +93,12 @@ class MortalStore(FlakyStore):
 
     killed = ""
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
         if self.killed == "before":
             raise Crash
-        super().commit(edit, entries)
+        super().commit(edit, entries, receipts)
         if self.killed == "after":
             raise Crash
 
@@ -116,7 +121,9 @@ class Core:
         self.service = Service(self.store, self.reconciler, machine, lock)
 
     def together(self, calls: Iterable[Callable[[], object]]) -> list[Any]:
-        return self.service.together([Write(ACT, call) for call in calls])
+        """What each returned or raised."""
+        outcomes = self.service.together([Write(ACT, call) for call in calls])
+        return [each.answer if isinstance(each, Done) else each for each in outcomes]
 
     def reborn(self) -> "Core":
         return Core(self.folder, self.tgtd, self.store, self.notes)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from storlever.document import Document, TargetPart, UnitPart, UserPart
 from storlever.errors import NotFound, Refused, StateFailed, StorLeverError, Unavailable
 from storlever.failpoint import FailPoint
 from storlever.inventory import Direction
@@ -48,6 +49,27 @@ def core() -> Iterator[Core]:
 
 Write = Callable[[Service, str], object]
 
+NEW = "iqn.2026-01.test:new"
+
+
+def parts(path: str) -> tuple[TargetPart, ...]:
+    """Of everything something: a target that goes, one that is new, LUNs that swap their stores,
+    users that come, go, and get another password."""
+    one, two = ({"backing_path": f"{path}/{number}.img"} for number in (2, 1))
+    three = {"backing_path": f"{path}/3.img", "write_cache": False}
+    return (
+        TargetPart(
+            T, names=(), incoming=("alice", "bob"), units=(UnitPart(1, one), UnitPart(2, two))
+        ),
+        TargetPart(NEW, online=False, incoming=("alice",), units=(UnitPart(9, three),)),
+    )
+
+
+def document(path: str) -> Document:
+    users = (UserPart("alice", "another secret"), UserPart("bob", "bob's secret"))
+    return Document(parts(path), users, {IN: None, OUT: "bob"})
+
+
 WRITES: dict[str, Write] = {
     "add target": lambda s, _: s.add_target("iqn.2026-01.test:new"),
     "lists": lambda s, _: s.edit_target(T, names=("iqn.2026-01.test:i",), addresses=("10.0.0.1",)),
@@ -67,6 +89,11 @@ WRITES: dict[str, Write] = {
     "unit offline": lambda s, _: s.edit_unit(T, 1, {"online": False}),
     "unit path": lambda s, path: s.edit_unit(T, 1, {"backing_path": f"{path}/4.img"}),
     "unit type": lambda s, _: s.edit_unit(T, 2, {"device_type": DeviceType.CD}),
+    "document": lambda s, path: s.apply(document(path), prune=True, force=True),
+    "whole target": lambda s, path: s.add_target(
+        NEW, parts(path)[1], [Account("alice", "alice's secret")]
+    ),
+    "restore": lambda s, _: s.restore(2, force=True),
     "remove unit": lambda s, _: s.remove_unit(T, 1),
 }
 

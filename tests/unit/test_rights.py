@@ -43,7 +43,14 @@ SECRET = "a secret of this test"
 IN = Direction.INCOMING
 
 ROUTES = [route for table in TABLES for route in table.router.routes if isinstance(route, Guarded)]
-VALUES = {"iqn": WIKI_TARGET, "user:user": "alice", "lun": "1", "id": "1", "name": "nobody's"}
+VALUES = {
+    "iqn": WIKI_TARGET,
+    "user:user": "alice",
+    "lun": "1",
+    "id": "1",
+    "name": "nobody's",
+    "number": "1",
+}
 
 
 def path_of(route: Guarded) -> str:

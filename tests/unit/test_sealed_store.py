@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from storlever import schema
+from storlever.clock import now
 from storlever.errors import StateUnusable
 from storlever.inventory import Direction, Edit, Inventory
+from storlever.journal import Keep
 from storlever.keyfile import KeyFile
 from storlever.model import Account
 from storlever.notes import FileNotes
@@ -44,8 +46,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def opened(path: Path, keys: KeyFile | None = None) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(path, keys or keys_in(path.parent))) as store:
+def opened(
+    path: Path, keys: KeyFile | None = None, keep: Keep | None = None
+) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(path, keys or keys_in(path.parent), keep=keep)) as store:
         yield store
 
 
@@ -94,7 +98,9 @@ def test_no_file_ever_holds_a_plain_secret_nor_the_state_the_key(path: Path) -> 
     assert loaded(path) == inventory
 
 
-def test_what_was_removed_leaves_not_even_its_sealed_text(path: Path) -> None:
+def test_what_was_removed_leaves_not_even_its_sealed_text_once_no_revision_keeps_it(
+    path: Path,
+) -> None:
     with opened(path) as store:
         store.commit(Edit(accounts={"alice": USERS["alice"]}))
     with closing(sqlite3.connect(path)) as connection:
@@ -102,6 +108,10 @@ def test_what_was_removed_leaves_not_even_its_sealed_text(path: Path) -> None:
     assert document.encode() in path.read_bytes()
     with opened(path) as store:
         store.commit(Edit(accounts={"alice": None}))
+    assert document.encode() in path.read_bytes()
+    with opened(path, keep=Keep(revisions=0)) as store:
+        assert store.forget(now())
+        assert not store.forget(now())
     assert document.encode() not in path.read_bytes()
 
 

@@ -13,6 +13,7 @@ from storlever.errors import Conflict, Invalid, NotFound, Refused, Unavailable, 
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
+from storlever.receipt import Receipt
 from storlever.service import AIO_WARNING, SHORT_SECRET_WARNING
 from storlever.store import MemoryStore
 from storlever.territory import Territory
@@ -119,10 +120,12 @@ class Looking(MemoryStore):
 
     core: Core
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
         service = self.core.service
         self.shown = service.target(T).state, service.unit(T, 1).state, service.unit(T, 1).reason
-        super().commit(edit, entries)
+        super().commit(edit, entries, receipts)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,8 @@ from storlever.audit import Entry
 from storlever.errors import Conflict, Refused, StateFailed, Unavailable
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account
-from storlever.service import Service
+from storlever.receipt import Done, Receipt
+from storlever.service import Service, Write
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 from storlever.web import threads
@@ -28,8 +30,10 @@ ALICE, BOB = Account("alice", "alice's secret"), Account("bob", "bob's secret")
 class CountingStore(FlakyStore):
     commits = 0
 
-    def commit(self, edit: Edit, entries: Sequence[Entry] = ()) -> None:
-        super().commit(edit, entries)
+    def commit(
+        self, edit: Edit, entries: Sequence[Entry] = (), receipts: Sequence[Receipt] = ()
+    ) -> None:
+        super().commit(edit, entries, receipts)
         self.commits += 1
 
 
@@ -382,18 +386,25 @@ def test_nobody_tries_in_the_loop_while_tgtd_keeps_somebody_waiting(core: Fixed)
 # -- the thread that takes what waits
 
 
+async def written(threaded: Threaded, method: Callable[..., object], *arguments: object) -> object:
+    """What it returned."""
+    done = await threaded.write(Write(ACT, partial(method, threaded.service, *arguments)))
+    assert isinstance(done, Done)
+    return done.answer
+
+
 def test_what_waits_is_done_together(core: Fixed) -> None:
     commits, names = core.store.commits, [f"{NEW}{number}" for number in range(10)]
 
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            asked = [asyncio.create_task(threaded.write(ACT, Service.add_target, x)) for x in names]
+            asked = [asyncio.create_task(written(threaded, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
             assert not any(each.done() for each in asked)
         assert await asyncio.gather(*asked) == [()] * len(names)
         with pytest.raises(Conflict):
-            await threaded.write(ACT, Service.add_target, names[0])
+            await written(threaded, Service.add_target, names[0])
 
     asyncio.run(ask())
     assert set(core.service.inventory.targets) >= set(names)
@@ -410,7 +421,7 @@ def test_a_group_is_over_in_time_and_the_rest_is_the_next(
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            asked = [asyncio.create_task(threaded.write(ACT, Service.add_target, x)) for x in names]
+            asked = [asyncio.create_task(written(threaded, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
         assert await asyncio.gather(*asked) == [()] * len(names)
 
@@ -431,13 +442,13 @@ def test_a_write_that_waits_too_long_is_never_made(
 
     async def ask() -> None:
         threaded = Threaded(core.service)
-        first = asyncio.create_task(threaded.write(ACT, slow))
+        first = asyncio.create_task(written(threaded, slow))
         await asyncio.to_thread(busy.wait, 10)
         with pytest.raises(Unavailable, match="waiting"):
-            await threaded.write(ACT, Service.add_target, NEW)
+            await written(threaded, Service.add_target, NEW)
         go_on.set()
         await first
-        assert await threaded.write(ACT, Service.target_names) == sorted([T, U])
+        assert await written(threaded, Service.target_names) == sorted([T, U])
 
     asyncio.run(ask())
 
@@ -452,7 +463,7 @@ def test_a_write_that_is_left_out_waits_no_longer_than_others(
         threaded = Threaded(core.service)
         with core.service._lock:
             asked = [
-                asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}{number}"))
+                asyncio.create_task(written(threaded, Service.add_target, f"{NEW}{number}"))
                 for number in range(3)
             ]
             await asyncio.sleep(0.2)
@@ -467,15 +478,15 @@ def test_a_cancelled_request_that_waits_is_never_made(core: Fixed) -> None:
     async def ask() -> None:
         threaded = Threaded(core.service)
         with core.service._lock:
-            first = asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}1"))
+            first = asyncio.create_task(written(threaded, Service.add_target, f"{NEW}1"))
             await asyncio.sleep(0.05)
-            second = asyncio.create_task(threaded.write(ACT, Service.add_target, f"{NEW}2"))
+            second = asyncio.create_task(written(threaded, Service.add_target, f"{NEW}2"))
             await asyncio.sleep(0.05)
             second.cancel()
         await first
         with pytest.raises(asyncio.CancelledError):
             await second
-        assert await threaded.write(ACT, Service.target_names) == sorted([T, U, f"{NEW}1"])
+        assert await written(threaded, Service.target_names) == sorted([T, U, f"{NEW}1"])
         threaded.close()
 
     asyncio.run(ask())

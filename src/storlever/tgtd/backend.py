@@ -301,6 +301,14 @@ class TgtdBackend:
         except ValueError as error:  # as for a name that somebody else has bound to a target
             raise unspeakable(change, error) from None
 
+    def require_fit(self, change: Change) -> None:
+        """Raises what `apply` would raise without asking tgtd: Unfit."""
+        match change:
+            case CreateUnit(_, unit):
+                self._require_fit(unit)
+            case UpdateUnit(_, unit, fields) if "backing_path" in fields:
+                self._looked_at(unit)
+
     def _perform(self, change: Change) -> None:
         match change:
             case Admit(target, entry):
@@ -434,13 +442,8 @@ class TgtdBackend:
         writable and with tgtd's own identity by initiators that are logged in.
         """
         tid = self._tid(target)
-        opening = self._opening(unit) if unit.opened else None
-        if unit.aio and not self._files.room_for_aio():
-            raise Unfit(
-                f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
-                "context (fs.aio-max-nr)",
-                code="no-room-for-aio",
-            )
+        store = self._require_fit(unit)
+        opening = self._opening(unit, store) if store else None
         new = Request(
             Mode.UNIT,
             Op.NEW,
@@ -463,7 +466,7 @@ class TgtdBackend:
 
     def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
         tid = self._tid(target)
-        opening = self._opening(unit) if "backing_path" in fields else None
+        opening = self._opening(unit, self._looked_at(unit)) if "backing_path" in fields else None
         try:
             self._ask(_update(tid, unit, attributes(unit, fields)))
         except TgtRefusal:
@@ -475,22 +478,39 @@ class TgtdBackend:
         if opening is not None:
             self._note_opened(target, unit, opening)
 
-    def _opening(self, unit: LogicalUnit) -> Opening:
+    def _require_fit(self, unit: LogicalUnit) -> BackingStore | None:
+        """What a new unit is about to open, if anything. Raises Unfit."""
+        store = self._looked_at(unit) if unit.opened else None
+        if unit.aio and not self._files.room_for_aio():
+            raise Unfit(
+                f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
+                "context (fs.aio-max-nr)",
+                code="no-room-for-aio",
+            )
+        return store
+
+    def _looked_at(self, unit: LogicalUnit) -> BackingStore:
         """What tgtd is about to open. Raises Unfit: tgtd is not bothered.
 
         Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
         """
         try:
             store = self._files.look(unit.backing_path)
-            if unit.device_type is DeviceType.DISK and store.size < BLOCK:
-                raise Unfit(
-                    f"cannot serve {unit.backing_path}: it is smaller than a block",
-                    code="backing-store-too-small",
-                )
+        except Unusable as error:
+            raise _unfit(unit, error) from None
+        if unit.device_type is DeviceType.DISK and store.size < BLOCK:
+            raise Unfit(
+                f"cannot serve {unit.backing_path}: it is smaller than a block",
+                code="backing-store-too-small",
+            )
+        return store
+
+    def _opening(self, unit: LogicalUnit, store: BackingStore) -> Opening:
+        """Raises Unfit."""
+        try:
             return Opening(store, self._stores_open(unit.backing_path))
         except Unusable as error:
-            why = f"cannot serve {unit.backing_path}, which {error}"
-            raise Unfit(why, code=error.code) from None
+            raise _unfit(unit, error) from None
 
     def _stores_open(self, path: str) -> Counter[str] | None:
         return None if self._pid is None else self._files.stores_open(self._pid, path)
@@ -572,6 +592,10 @@ class TgtdBackend:
         """It may have to wait for what tgtd does before."""
         patience = self._patience
         return self._ask(Request(Mode.CONNECTION, Op.SHOW, tid=tid, patience=patience, hurry=hurry))
+
+
+def _unfit(unit: LogicalUnit, error: Unusable) -> Unfit:
+    return Unfit(f"cannot serve {unit.backing_path}, which {error}", code=error.code)
 
 
 def _admission(tid: int, entry: str) -> Request:

@@ -1,6 +1,7 @@
 """The application: routes, the gate before them, the errors after them."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 
@@ -10,12 +11,27 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from storlever.errors import StorLeverError
-from storlever.web import audit, docs, events, health, metrics, openapi, san, sessions, tokens
+from storlever.web import (
+    audit,
+    config,
+    docs,
+    events,
+    foreign,
+    health,
+    metrics,
+    openapi,
+    revisions,
+    san,
+    sessions,
+    tokens,
+)
+from storlever.web.asked import Unchanged
 from storlever.web.authentication import Authentication
-from storlever.web.body import LARGE_BODIES
+from storlever.web.body import HUGE_BODIES, LARGE_BODIES
 from storlever.web.edge import Edge
 from storlever.web.events import Streams
 from storlever.web.gate import Gate, marks
@@ -24,12 +40,16 @@ from storlever.web.metrics import Metrics
 from storlever.web.problem import CODES, of_error, of_faults, problem
 from storlever.web.table import require_rights
 from storlever.web.threads import Threaded
+from storlever.web.writing import Rehearsed
 
 TABLES = (
     san.table,
     sessions.table,
     metrics.table,
     events.table,
+    config.table,
+    revisions.table,
+    foreign.table,
     tokens.table,
     audit.table,
     health.table,
@@ -56,6 +76,8 @@ def create_app(
         middleware=_middleware(edge, authentication, core, measured.meter),
         exception_handlers={
             StorLeverError: _on_error,
+            Rehearsed: _on_rehearsed,
+            Unchanged: _on_unchanged,
             RequestValidationError: _on_faults,
             HTTPException: _on_http,
             Exception: _on_anything,
@@ -68,6 +90,7 @@ def create_app(
     app.state.streams = streams
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
+    app.state.huge_bodies = CapacityLimiter(HUGE_BODIES)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))
     for table in TABLES:
         app.router.routes.extend(table.router.routes)  # an included router is matched twice
@@ -88,8 +111,15 @@ def _middleware(
         CORSMiddleware,
         allow_origins=edge.origins,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["Location", "Warning", "X-Request-Id"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "X-Request-Id",
+        ],
+        expose_headers=["ETag", "Idempotency-Replayed", "Location", "Warning", "X-Request-Id"],
     )
     return [pages, gate]
 
@@ -97,6 +127,16 @@ def _middleware(
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StorLeverError)
     return of_error(request.scope, error)
+
+
+async def _on_rehearsed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Rehearsed)
+    return JSONResponse(asdict(error.rehearsal))
+
+
+async def _on_unchanged(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Unchanged)
+    return Response(status_code=304, headers={"ETag": error.tag})
 
 
 async def _on_faults(request: Request, error: Exception) -> Response:

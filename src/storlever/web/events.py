@@ -196,6 +196,6 @@ async def get_events(
     streams: Streams = request.app.state.streams
     streams.require_room()
     position = _position(streams.events, reconnecting or last_event_id)
-    principal = core.act.principal
+    principal = core.principal
     valid = partial(core.service.is_valid, principal)
     return _Stream(_Reader(streams, position, follow, valid))

@@ -5,6 +5,7 @@ A service on loopback is within reach of every web page its administrator opens:
 end cross-site writes, as those of the host (`hosts`) end DNS rebinding.
 """
 
+import re
 import time
 import uuid
 
@@ -29,6 +30,7 @@ MAX_HEADER = 16 * 1024
 """Bytes of a request's header, however they arrive."""
 CLOSING = {"Connection": "close"}
 UNKNOWN = Principal(NOBODY, Role.NOBODY)
+REQUEST_ID = "[A-Za-z0-9._-]{1,64}"
 MOST_OF_A_PATH = 512
 MOST_OF_A_METHOD = 16
 """Characters of them that the audit and the log are told."""
@@ -64,7 +66,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        request_id = uuid.uuid4().hex
+        request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0  # nothing was answered: it was cut off, and what became of it is not known
 
@@ -180,6 +182,13 @@ def act_of(scope: Scope) -> Act:
         scope["path"][:MOST_OF_A_PATH],
         scope.get("path_params", {}).get("iqn", "")[:NAME_BYTES],
     )
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own, if it is one; it stands in the log and in the audit as it is."""
+    given = headers.getlist("x-request-id")
+    own = len(given) == 1 and re.fullmatch(REQUEST_ID, given[0])
+    return given[0] if own else uuid.uuid4().hex
 
 
 def _size(scope: Scope) -> int:

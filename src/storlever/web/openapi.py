@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 from starlette.routing import BaseRoute
 
 from storlever import __version__
 from storlever.principal import Role
 from storlever.web.body import MAX_BODY
+from storlever.web.config import ConfigUpdate
 from storlever.web.edge import Edge
-from storlever.web.gate import MAX_HEADER
+from storlever.web.gate import MAX_HEADER, REQUEST_ID
 from storlever.web.table import Guarded
-from storlever.web.wire import Problem
+from storlever.web.wire import Problem, RehearsalShown
 
 Json = dict[str, Any]
 
@@ -31,7 +34,8 @@ PROBLEMS = {
     403: "who asks may not do this; or a page of another site tried to change something",
     404: "no such target, user, LUN or token",
     409: "it does not fit what is there, or tgtd refuses it; nothing was changed",
-    413: f"the body has more than {MAX_BODY} bytes",
+    412: "it is not as If-Match or If-None-Match say; nothing was changed",
+    413: f"the body has more than {MAX_BODY} bytes, or what the operation takes",
     415: "the body is not application/json",
     421: "the Host header names another machine",
     422: "a field or a parameter breaks a rule, or the backing store cannot be served",
@@ -55,7 +59,17 @@ def _header(pattern: str, description: str, *, required: bool = True) -> Json:
     return {"description": description, "required": required, "schema": schema}
 
 
-_ID = {"X-Request-Id": _header("^[0-9a-f]{32}$", "under which the log has the request")}
+_ID = {"X-Request-Id": _header(f"^{REQUEST_ID}$", "under which the log has the request")}
+_TAG = {"ETag": _header('^"[0-9a-f]{32}"$', "tag of what is wished", required=False)}
+_REPLAYED = {
+    "Idempotency-Replayed": _header("^true$", "it was done before, by the key", required=False)
+}
+_OWN_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": f"the client's own id of the request, {REQUEST_ID}; else one is made",
+    "schema": {"type": "string"},
+}
 _LOCATION = {"Location": _header("^https?://", "URL of what was made")}
 _ADVICE = {"Warning": _header("^299 storlever ", "advice, though it was done", required=False)}
 _CHALLENGE = {"WWW-Authenticate": _header("^Bearer ", "how to say who asks")}
@@ -64,6 +78,7 @@ _RETRY = {"Retry-After": _header("^[0-9]+$", "seconds to wait before a retry", r
 _HEADERS = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 
 _TARGET = {"iqn": "$request.body#/iqn"}
+_NAMED_TARGET = {"iqn": "$request.path.iqn"}
 _ON_TARGET = ("get_target", "put_target", "delete_target", "get_luns", "post_lun")
 
 
@@ -75,6 +90,7 @@ def _links(key: str, field: str, *operations: str) -> dict[str, Json]:
 
 LINKS: dict[str, dict[str, Json]] = {
     "post_target": dict.fromkeys(_ON_TARGET, _TARGET),
+    "adopt_foreign": dict.fromkeys(_ON_TARGET, _NAMED_TARGET),
     "post_lun": _links("lun", "lun", "get_lun", "put_lun", "delete_lun"),
     "post_token": {name: {"name": "$request.body#/name"} for name in ("get_token", "delete_token")},
     **{
@@ -99,8 +115,9 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
     components: Json = made["components"]
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own
         components["schemas"].pop(unused, None)
-    shape = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="serialization")
-    components["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
+    components["schemas"] |= _schemas(Problem, "serialization") | _schemas(ConfigUpdate)
+    components["schemas"] |= _schemas(RehearsalShown)
+    components["parameters"] = {"RequestId": _OWN_ID}
     components["responses"] = {str(status): _problem(status) for status in PROBLEMS}
     components["securitySchemes"] = SCHEMES
     rights = {route.unique_id: route.may for route in routes if isinstance(route, Guarded)}
@@ -110,6 +127,12 @@ def document(routes: Sequence[BaseRoute], edge: Edge) -> bytes:
             operation["security"] = _security(may, edge)
             _complete(operation, path, method, may)
     return json.dumps(made).encode()
+
+
+def _schemas(shape: type[BaseModel], mode: JsonSchemaMode = "validation") -> Json:
+    """Of a shape that no route names, and of those in it."""
+    made = shape.model_json_schema(ref_template=_SCHEMAS + "{model}", mode=mode)
+    return {**made.pop("$defs", {}), shape.__name__: made}
 
 
 def _problem(status: int) -> Json:
@@ -128,18 +151,45 @@ def _security(may: Role, edge: Edge) -> list[Json]:
 
 def _complete(operation: Json, path: str, method: str, may: Role) -> None:
     operation["x-role"] = str(may)
+    parameters: list[Json] = operation.setdefault("parameters", [])
+    said = {each["name"] for each in parameters}
     answers: Json = operation["responses"]
     answers.pop("422", None)  # FastAPI's own
+    if "dry_run" in said:
+        answers.setdefault("200", {"description": "Rehearsed, or so already"})
+        answers["200"]["x-dry-run"] = {"$ref": f"{_SCHEMAS}RehearsalShown"}
     for answer in answers.values():
-        answer["headers"] = _ID | ({} if method == "get" else _ADVICE)
+        answer["headers"] = _ID | _headers(method, said)
     if made := answers.get("201"):
-        made["headers"] |= _LOCATION
         made["links"] = {
             name: {"operationId": name, "parameters": where}
             for name, where in LINKS[operation["operationId"]].items()
         }
+        made["headers"] |= _LOCATION
+    if method == "get" and "If-None-Match" in said:
+        answers["304"] = {"description": "the client has it", "headers": _ID | _TAG}
+    for each in parameters:
+        _without_null(each)
+    parameters.append({"$ref": "#/components/parameters/RequestId"})
     for status in sorted(_errors(operation, path, method, may)):
         answers.setdefault(str(status), {"$ref": f"{_RESPONSES}{status}"})
+
+
+def _headers(method: str, said: set[str]) -> Json:
+    """Those of a success, by its request's parameters."""
+    tagged = {"If-Match", "If-None-Match"} & said
+    return (
+        ({} if method == "get" else _ADVICE)
+        | (_TAG if tagged else {})
+        | (_REPLAYED if "Idempotency-Key" in said else {})
+    )
+
+
+def _without_null(parameter: Json) -> None:
+    """What is not said is left out: a header cannot be null."""
+    kinds = parameter["schema"].pop("anyOf", None)
+    if kinds:
+        parameter["schema"] |= next(kind for kind in kinds if kind != {"type": "null"})
 
 
 def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
@@ -155,6 +205,9 @@ def _errors(operation: Json, path: str, method: str, may: Role) -> set[int]:
         found |= {403, 409, 503, 507}
     if "requestBody" in operation:
         found |= {413, 415, 422}
-    if any(each["in"] == "query" for each in operation.get("parameters", ())):
+    parameters = [each for each in operation["parameters"] if "in" in each]
+    if any(each["in"] == "query" for each in parameters):
         found |= {422}
+    if method != "get" and {each["name"] for each in parameters} & {"If-Match", "If-None-Match"}:
+        found |= {412}
     return found

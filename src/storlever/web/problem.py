@@ -1,6 +1,6 @@
 """Errors as answers: one table, one shape (RFC 9457, application/problem+json)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
@@ -14,6 +14,7 @@ from storlever.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    Precondition,
     Refused,
     StateFailed,
     StorLeverError,
@@ -30,10 +31,13 @@ STATUSES: dict[type[StorLeverError], int] = {
     Unauthenticated: 401,
     Forbidden: 403,
     Conflict: 409,
+    Precondition: 412,
     Refused: 409,
     Unavailable: 503,
     StateFailed: 503,
 }
+MOST_FAULTS = 200
+"""Of one answer: a document may have a hundred thousand."""
 RETRY_AFTER = 2
 """Seconds in which a tgtd that died is mostly back."""
 CHALLENGE = 'Bearer realm="StorLever", Basic realm="StorLever"'
@@ -46,6 +50,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
     421: "Misdirected request",
@@ -68,16 +73,22 @@ CODES = {
 }
 
 
-NUMBERED = {"lun": "LUN", "id": "session"}
-"""What a number in a path stands for."""
-
 HINTS = {
     "sessions-active": "say force=true to close them",
     "backing-store-held": "an admin may say force=true to serve it all the same",
     "backing-store-in-use": 'say "shared": true to serve it twice',
+    "too-much-removed": "say force=true to have it so",
     "password-shared": "say everywhere=true to change it on all of them",
 }
 """What a client can say to have it all the same."""
+
+
+NO_SUCH = {
+    "lun": ("lun-not-found", "LUN"),
+    "id": ("session-not-found", "session"),
+    "number": ("revision-not-kept", "revision"),
+}
+"""By parameter of a path that is malformed."""
 
 
 def problem(
@@ -115,9 +126,8 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
     extra: dict[str, Any] = {}
     match error:
         case Invalid():
-            faults = [Fault(wire_name(each.field), each.message) for each in error.faults]
-            detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
-            return problem(scope, status, error.code, detail, faults=faults)
+            told = [Fault(wire_name(each.field), each.message) for each in error.faults]
+            return _invalid(scope, error.code, told)
         case Conflict():
             hint = HINTS.get(error.code)
             detail = f"{error}; {hint}" if hint else str(error)
@@ -136,15 +146,22 @@ def of_error(scope: Scope, error: StorLeverError) -> Response:
 def of_faults(request: Request, errors: Iterable[dict[str, Any]]) -> Response:
     """What pydantic found, every fault with its field; a value that was sent is not repeated."""
     errors = list(errors)
-    if unknown := [str(each["loc"][1]) for each in errors if each["loc"][0] == "path"]:
-        what = NUMBERED[unknown[0]]
-        return problem(request.scope, 404, f"{what.lower()}-not-found", f"no such {what}")
+    for each in errors:
+        if each["loc"][0] == "path":
+            code, what = NO_SUCH[str(each["loc"][1])]
+            return problem(request.scope, 404, code, f"no such {what}")
     faults = []
     for each in errors:
         where = ".".join(str(part) for part in each["loc"][1:]) or "body"
         faults.append(Fault(where, _rule(each)))
-    detail = "; ".join(f"{each.field}: {each.message}" for each in faults)
-    return problem(request.scope, 422, Invalid.code, detail, faults=faults)
+    return _invalid(request.scope, Invalid.code, faults)
+
+
+def _invalid(scope: Scope, code: str, faults: Sequence[Fault]) -> Response:
+    told, more = faults[:MOST_FAULTS], len(faults) - MOST_FAULTS
+    said = [f"{each.field}: {each.message}" for each in told]
+    detail = "; ".join([*said, f"and {more} more"] if more > 0 else said)
+    return problem(scope, STATUSES[Invalid], code, detail, faults=told)
 
 
 def _rule(error: dict[str, Any]) -> str:

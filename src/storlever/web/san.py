@@ -11,12 +11,14 @@ from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from storlever import failpoint, names
+from storlever import names
+from storlever.document import TargetPart
 from storlever.errors import Fault, Forbidden, Invalid
 from storlever.inventory import Direction
 from storlever.principal import Role
 from storlever.service import Service
-from storlever.web.asked import Core, location
+from storlever.web import resource
+from storlever.web.asked import AskedOfOne, Tagged
 from storlever.web.table import API, Table
 from storlever.web.wire import (
     CHAP_NAME,
@@ -28,11 +30,13 @@ from storlever.web.wire import (
     LunUpdate,
     PasswordUpdate,
     TargetCreate,
+    TargetListed,
     TargetShown,
     TargetUpdate,
     UserCreate,
     UserShown,
 )
+from storlever.web.writing import Changing, Creating, ExistsOk, Removing, Writing
 
 PREFIX = f"{API}/san/tgt"
 
@@ -61,9 +65,9 @@ Lun = Annotated[int, BeforeValidator(_number), Path(ge=names.LUN_MIN, le=names.L
 Force = Annotated[bool, Query(description="do it although something is in the way")]
 
 
-async def _overrule(core: Core, force: Force = False) -> bool:
+async def _overrule(request: Request, force: Force = False) -> bool:
     """Raises Forbidden. What a LUN may be forced over is what the machine itself uses."""
-    role = core.act.principal.role
+    role = request.state.principal.role
     if force and role < Role.ADMIN:
         raise Forbidden(f"force=true takes an {Role.ADMIN} here, and this is an {role}")
     return force
@@ -73,63 +77,75 @@ Overrule = Annotated[bool, Depends(_overrule)]
 Everywhere = Annotated[bool, Query(description="change it for every target that shares the user")]
 
 
-def _done(warnings: tuple[str, ...]) -> Response:
-    return _answer(200, {}, warnings)
+Expand = Annotated[bool, Query(description="whole objects, as GET of each has them")]
 
 
-def _created(request: Request, warnings: tuple[str, ...], *parts: str) -> Response:
-    return _answer(201, {"Location": location(request, "san", "tgt", *parts)}, warnings)
-
-
-def _answer(status: int, headers: dict[str, str], warnings: tuple[str, ...]) -> Response:
-    """The answer to a write. RFC 7234, 5.5: 299 is a lasting warning of no special kind."""
-    if warnings:
-        headers["Warning"] = ", ".join(f'299 storlever "{text}"' for text in warnings)
-    failpoint.reached("write.answered")
-    return Response(status_code=status, headers=headers)
+def _created(core: Writing, warnings: tuple[str, ...], *parts: str) -> Response:
+    return core.created(warnings, "san", "tgt", *parts)
 
 
 # -- global configuration
 
 
 @table.get("/conf", Role.READER)
-async def get_conf(core: Core) -> Conf:
+async def get_conf(core: Tagged) -> Conf:
+    core.tag(resource.conf)
     return Conf.of(core.service.inventory.discovery)
 
 
 @table.put("/conf", Role.OPERATOR, response_class=Response)
-async def put_conf(core: Core, body: ConfUpdate) -> Response:
-    return _done(await core.write(Service.set_discovery, body.directions()))
+async def put_conf(core: Changing, body: ConfUpdate) -> Response:
+    core.of(resource.conf)
+    return core.changed(await core.write(Service.set_discovery, body.directions()))
 
 
 # -- targets
 
 
 @table.get("/target_list", Role.READER)
-async def get_targets(core: Core) -> list[str]:
+async def get_targets(core: Tagged, expand: Expand = False) -> list[str] | list[TargetListed]:
+    if expand:
+        return await core.read(_listed, core)
+    core.tag(resource.target_names)
     return core.service.target_names()
 
 
+def _listed(service: Service, core: AskedOfOne) -> list[TargetListed]:
+    """Of all targets, which takes a while: not in the event loop."""
+    core.tag(resource.targets)
+    return [TargetListed.of(each) for each in service.targets()]
+
+
 @table.post("/target_list", Role.OPERATOR, status_code=201, response_class=Response)
-async def post_target(request: Request, core: Core, body: TargetCreate) -> Response:
-    return _created(
-        request, await core.write(Service.add_target, body.iqn), "target_list", body.iqn
-    )
+async def post_target(
+    core: Creating, body: TargetCreate, force: Overrule, exists_ok: ExistsOk = False
+) -> Response:
+    """With users, lists and LUNs where they are given: all of it, or nothing."""
+    part, accounts = body.part(), body.accounts()
+    same = resource.same_target(part or TargetPart(body.iqn), accounts) if exists_ok else None
+    core.of(resource.target(body.iqn), same)
+    warnings = await core.write(Service.add_target, body.iqn, part, accounts, overrule=force)
+    return _created(core, warnings, "target_list", body.iqn)
 
 
 @table.get("/target_list/{iqn}", Role.READER)
-async def get_target(core: Core, iqn: Iqn) -> TargetShown:
+async def get_target(core: Tagged, iqn: Iqn) -> TargetShown:
+    core.tag(resource.target(iqn))
     return TargetShown.of(await core.target(iqn))
 
 
 @table.put("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
-async def put_target(core: Core, iqn: Iqn, body: TargetUpdate, force: Force = False) -> Response:
-    return _done(await core.write(Service.edit_target, iqn, force=force, **body.changes()))
+async def put_target(
+    core: Changing, iqn: Iqn, body: TargetUpdate, force: Force = False
+) -> Response:
+    core.of(resource.target(iqn))
+    return core.changed(await core.write(Service.edit_target, iqn, force=force, **body.changes()))
 
 
 @table.delete("/target_list/{iqn}", Role.OPERATOR, response_class=Response)
-async def delete_target(core: Core, iqn: Iqn, force: Force = False) -> Response:
-    return _done(await core.write(Service.remove_target, iqn, force=force))
+async def delete_target(core: Removing, iqn: Iqn, force: Force = False) -> Response:
+    core.of(resource.target(iqn))
+    return core.changed(await core.write(Service.remove_target, iqn, force=force))
 
 
 # -- users, the same operations for both directions
@@ -140,30 +156,37 @@ def _user_routes(direction: Direction) -> None:
     named = partial("{1}_{0}_user".format, direction)
 
     @table.get(path, Role.READER, name=f"get_{direction}_users")
-    async def get_users(core: Core, iqn: Iqn) -> list[str]:
-        target = core.service.inventory.target(iqn)
-        if direction is Direction.INCOMING:
-            return sorted(target.incoming)
-        return [target.outgoing] if target.outgoing else []
+    async def get_users(
+        core: Tagged, iqn: Iqn, expand: Expand = False
+    ) -> list[str] | list[UserShown]:
+        core.tag(resource.users(iqn, direction))
+        names = resource.users_of(core.service.inventory.target(iqn), direction)
+        return [UserShown(username=name) for name in names] if expand else list(names)
 
     @table.post(path, Role.OPERATOR, name=named("post"), status_code=201, response_class=Response)
-    async def post_user(request: Request, core: Core, iqn: Iqn, body: UserCreate) -> Response:
-        warnings = await core.write(Service.add_user, iqn, direction, body.account())
+    async def post_user(
+        core: Creating, iqn: Iqn, body: UserCreate, exists_ok: ExistsOk = False
+    ) -> Response:
+        account = body.account()
+        same = resource.same_user(iqn, direction, account) if exists_ok else None
+        core.of(resource.user(iqn, direction, account.name), same)
+        warnings = await core.write(Service.add_user, iqn, direction, account)
         parts = ("target_list", iqn, f"{direction}user_list", body.username)
-        return _created(request, warnings, *parts)
+        return _created(core, warnings, *parts)
 
     @table.get(path + "/{user:user}", Role.READER, name=named("get"))
-    async def get_user(core: Core, iqn: Iqn, user: User) -> UserShown:
+    async def get_user(core: Tagged, iqn: Iqn, user: User) -> UserShown:
         """Whether the target has this user: what the Location of a new one leads to."""
-        core.service.inventory.require_user(iqn, direction, user)
+        core.tag(resource.user(iqn, direction, user))
         return UserShown(username=user)
 
     @table.put(path + "/{user:user}", Role.OPERATOR, name=named("put"), response_class=Response)
     async def put_user(
-        core: Core, iqn: Iqn, user: User, body: PasswordUpdate, everywhere: Everywhere = False
+        core: Changing, iqn: Iqn, user: User, body: PasswordUpdate, everywhere: Everywhere = False
     ) -> Response:
+        core.of(resource.user(iqn, direction, user))
         secret = body.password if body.given("password") else None
-        return _done(
+        return core.changed(
             await core.write(
                 Service.set_secret, iqn, direction, user, secret, everywhere=everywhere
             )
@@ -172,8 +195,9 @@ def _user_routes(direction: Direction) -> None:
     @table.delete(
         path + "/{user:user}", Role.OPERATOR, name=named("delete"), response_class=Response
     )
-    async def delete_user(core: Core, iqn: Iqn, user: User) -> Response:
-        return _done(await core.write(Service.remove_user, iqn, direction, user))
+    async def delete_user(core: Removing, iqn: Iqn, user: User) -> Response:
+        core.of(resource.user(iqn, direction, user))
+        return core.changed(await core.write(Service.remove_user, iqn, direction, user))
 
 
 _user_routes(Direction.INCOMING)
@@ -184,30 +208,36 @@ _user_routes(Direction.OUTGOING)
 
 
 @table.get("/target_list/{iqn}/lun_list", Role.READER)
-async def get_luns(core: Core, iqn: Iqn) -> list[LunShown]:
+async def get_luns(core: Tagged, iqn: Iqn) -> list[LunShown]:
+    core.tag(resource.units(iqn))
     return [LunShown.of(status) for status in core.service.units(iqn)]
 
 
 @table.get("/target_list/{iqn}/lun_list/{lun}", Role.READER)
-async def get_lun(core: Core, iqn: Iqn, lun: Lun) -> LunShown:
+async def get_lun(core: Tagged, iqn: Iqn, lun: Lun) -> LunShown:
+    core.tag(resource.unit(iqn, lun))
     return LunShown.of(core.service.unit(iqn, lun))
 
 
 @table.post("/target_list/{iqn}/lun_list", Role.OPERATOR, status_code=201, response_class=Response)
 async def post_lun(
-    request: Request, core: Core, iqn: Iqn, body: LunCreate, force: Overrule
+    core: Creating, iqn: Iqn, body: LunCreate, force: Overrule, exists_ok: ExistsOk = False
 ) -> Response:
+    same = resource.same_unit(iqn, body.lun, body.fields()) if exists_ok else None
+    core.of(resource.unit(iqn, body.lun), same)
     warnings = await core.write(Service.add_unit, iqn, body.lun, body.fields(), force=force)
-    return _created(request, warnings, "target_list", iqn, "lun_list", str(body.lun))
+    return _created(core, warnings, "target_list", iqn, "lun_list", str(body.lun))
 
 
 @table.put("/target_list/{iqn}/lun_list/{lun}", Role.OPERATOR, response_class=Response)
-async def put_lun(core: Core, iqn: Iqn, lun: Lun, body: LunUpdate, force: Overrule) -> Response:
+async def put_lun(core: Changing, iqn: Iqn, lun: Lun, body: LunUpdate, force: Overrule) -> Response:
     if body.given("lun") and body.lun != lun:
         raise Invalid(Fault("lun", "must be the number in the path: a LUN cannot be renumbered"))
-    return _done(await core.write(Service.edit_unit, iqn, lun, body.fields(), force=force))
+    core.of(resource.unit(iqn, lun))
+    return core.changed(await core.write(Service.edit_unit, iqn, lun, body.fields(), force=force))
 
 
 @table.delete("/target_list/{iqn}/lun_list/{lun}", Role.OPERATOR, response_class=Response)
-async def delete_lun(core: Core, iqn: Iqn, lun: Lun) -> Response:
-    return _done(await core.write(Service.remove_unit, iqn, lun))
+async def delete_lun(core: Removing, iqn: Iqn, lun: Lun) -> Response:
+    core.of(resource.unit(iqn, lun))
+    return core.changed(await core.write(Service.remove_unit, iqn, lun))

@@ -11,11 +11,13 @@ from starlette.routing import BaseRoute
 from storlever.errors import Forbidden
 from storlever.principal import Principal, Role
 from storlever.web.authentication import Authentication
-from storlever.web.body import JsonRequest
+from storlever.web.body import MAX_BODY, JsonRequest
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
+SAID = "said"
+"""The headers of an answer, in its request's state: whoever knows one says so."""
 API = "/storlever/api/v1"
 """Before every path but those of health and documentation."""
 
@@ -24,16 +26,20 @@ class Guarded(APIRoute):
     """A route that first looks who asks, and then reads a body as JsonRequest does."""
 
     may: ClassVar[Role]
+    most: ClassVar[int] = MAX_BODY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        may = self.may
+        may, most = self.may, self.most
 
         async def guarded(request: Request) -> Response:
             _require(may, request)
             read = JsonRequest(request.scope, request.receive)
+            read.most = most
             try:
-                return await handle(read)
+                response = await handle(read)
+                response.headers.update(request.scope["state"].get(SAID, {}))
+                return response
             finally:
                 read.release()
 
@@ -41,7 +47,8 @@ class Guarded(APIRoute):
 
 
 class Table:
-    """The routes of one part of the API."""
+    """The routes of one part of the API. Of their options, `most` is the bytes of a body; the
+    others are FastAPI's."""
 
     def __init__(self, prefix: str = "", *, tag: str = "", in_schema: bool = True) -> None:
         self.prefix = prefix
@@ -67,18 +74,25 @@ class Table:
     def _add(
         self, method: str, path: str, may: Role, options: dict[str, Any]
     ) -> Callable[[Endpoint], Endpoint]:
+        guarded = _guarded(may, options.pop("most", MAX_BODY))
+
         def add(endpoint: Endpoint) -> Endpoint:
             self.router.add_api_route(
-                path, endpoint, methods=[method], route_class_override=_guarded(may), **options
+                path, endpoint, methods=[method], route_class_override=guarded, **options
             )
             return endpoint
 
         return add
 
 
+def say(request: Request, name: str, value: str) -> None:
+    """Put a header on the answer, if it is a success."""
+    request.scope["state"].setdefault(SAID, {})[name] = value
+
+
 @cache
-def _guarded(may: Role) -> type[Guarded]:
-    return type("Guarded", (Guarded,), {"may": may})
+def _guarded(may: Role, most: int) -> type[Guarded]:
+    return type("Guarded", (Guarded,), {"may": may, "most": most})
 
 
 def require_rights(routes: Iterable[BaseRoute]) -> None:

@@ -6,17 +6,19 @@ asyncio's own way into a thread takes half the time of the frameworks'.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from storlever.audit import Json, Link, Search
-from storlever.errors import Unavailable
-from storlever.principal import Act
+from storlever.errors import Conflict, Unavailable
+from storlever.receipt import Done, Key
+from storlever.rehearsal import Rehearsal
 from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
+from storlever.web.etag import Tags
 
 READERS = 16
 MOST_TOGETHER = 64
@@ -30,13 +32,13 @@ Method = Callable[Concatenate[Service, Given], Answer]
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     write: Write
-    answer: asyncio.Future[Any]
+    answer: asyncio.Future[Done | Rehearsal]
     until: float
     """When it has waited long enough, by the loop's clock."""
 
 
 class Threaded:
-    """`service` for what comes from memory; `read` and `write` take its other methods, unbound."""
+    """`service` for what comes from memory; `read` takes its other methods, unbound."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -48,6 +50,9 @@ class Threaded:
         """Targets that are waited for in threads."""
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
+        self.tags = Tags(service.tag_key)
+        self._keys: set[str] = set()
+        """Of requests that are not answered yet."""
 
     async def read(
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
@@ -76,33 +81,42 @@ class Threaded:
         finally:
             self._slow -= 1
 
-    async def write(
-        self, act: Act, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
-    ) -> Answer:
+    async def write(self, write: Write) -> Done | Rehearsal:
         """Raises Unavailable when it does not get its turn in time; then nothing is done."""
         loop = asyncio.get_running_loop()
-        write = Write(act, partial(method, self.service, *args, **options))
         mine = _Waiting(write, loop.create_future(), loop.time() + TURN_PATIENCE)
         self._waiting.append(mine)
         clock = loop.call_at(mine.until, self._give_up, mine)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_on())
         try:
-            answer: Answer = await mine.answer
+            return await mine.answer
         finally:
             clock.cancel()
-        return answer
 
-    async def write_apart(
-        self, act: Act, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs
-    ) -> Answer:
+    async def write_apart(self, write: Write) -> Done | Rehearsal:
         """For what needs no tgtd."""
-        write = Write(act, partial(method, self.service, *args, **options))
         outcome = await self._in_writer(self.service.apart, write)
         if isinstance(outcome, Exception):
             raise outcome
-        answer: Answer = outcome
-        return answer
+        return outcome
+
+    @contextmanager
+    def in_flight(self, key: Key | None) -> Iterator[None]:
+        """Raises Conflict while another request with the key is in here."""
+        if key is None:
+            yield
+            return
+        if key.name in self._keys:
+            raise Conflict(
+                "the first request with this Idempotency-Key is not answered yet",
+                code="idempotency-key-in-flight",
+            )
+        self._keys.add(key.name)
+        try:
+            yield
+        finally:
+            self._keys.discard(key.name)
 
     async def _in_writer(self, call: Callable[..., Answer], *args: object) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
@@ -143,7 +157,9 @@ class Threaded:
             mine.answer.set_exception(no_turn())
 
 
-def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
+def _settle(
+    answer: asyncio.Future[Done | Rehearsal], outcome: Done | Rehearsal | Exception
+) -> None:
     if answer.done():  # its request was cancelled
         return
     if isinstance(outcome, Exception):

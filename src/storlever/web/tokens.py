@@ -18,9 +18,11 @@ from storlever.token import (
     lifetime_text,
     token_name,
 )
-from storlever.web.asked import Core, location
+from storlever.web import resource
+from storlever.web.asked import Tagged, location
 from storlever.web.table import API, Table
 from storlever.web.wire import grammar
+from storlever.web.writing import Creating, Removing
 
 table = Table(API, tag="token")
 
@@ -60,14 +62,16 @@ class TokenMade(TokenShown):
 
 
 @table.get("/token_list", Role.ADMIN)
-async def get_tokens(core: Core) -> list[TokenShown]:
+async def get_tokens(core: Tagged) -> list[TokenShown]:
+    core.tag(resource.tokens)
     return [TokenShown.of(token) for token in core.service.tokens()]
 
 
 @table.post("/token_list", Role.ADMIN, status_code=201)
 async def post_token(
-    request: Request, response: Response, core: Core, body: TokenCreate
+    request: Request, response: Response, core: Creating, body: TokenCreate
 ) -> TokenMade:
+    core.of(resource.token(body.name))
     token, secret = await core.write_apart(
         Service.add_token, body.name, Role.parse(body.role), lifetime(body.expires)
     )
@@ -76,11 +80,13 @@ async def post_token(
 
 
 @table.get("/token_list/{name}", Role.ADMIN)
-async def get_token(core: Core, name: str) -> TokenShown:
+async def get_token(core: Tagged, name: str) -> TokenShown:
+    core.tag(resource.token(name))
     return TokenShown.of(core.service.token(name))
 
 
 @table.delete("/token_list/{name}", Role.ADMIN, response_class=Response)
-async def delete_token(core: Core, name: str) -> Response:
+async def delete_token(core: Removing, name: str) -> Response:
+    core.of(resource.token(name))
     await core.write_apart(Service.remove_token, name)
-    return Response()
+    return core.changed()

@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from storlever import names
+from storlever.document import TargetPart, UnitPart
+from storlever.errors import Fault, Invalid
 from storlever.inventory import Direction
 from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth
 from storlever.service import TargetStatus, UnitStatus
@@ -25,7 +27,7 @@ def _without_null_defaults(schema: dict[str, Any]) -> None:
             del field["default"]
 
 
-class _Given(BaseModel):
+class Given(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra=_without_null_defaults, frozen=True
     )
@@ -110,12 +112,14 @@ Initiators = Annotated[
     Field(max_length=1024),
     AfterValidator(_distinct(names.initiator_name)),
 ]
+TargetName = Annotated[str, AfterValidator(names.target_name), TARGET_NAME]
+UserName = Annotated[str, AfterValidator(names.chap_name), CHAP_NAME]
 Password = Annotated[
     str, AfterValidator(names.chap_secret), grammar(names.CHAP_SECRET), Field(repr=False)
 ]
 
 
-class ConfUpdate(_Given):
+class ConfUpdate(Given):
     incomingdiscoveryuser: Discovery = ABSENT
     outgoingdiscoveryuser: Discovery = ABSENT
 
@@ -148,11 +152,9 @@ class Conf(_Shown):
         )
 
 
-class TargetCreate(_Given):
-    iqn: Annotated[str, AfterValidator(names.target_name), TARGET_NAME]
+class TargetUpdate(Given):
+    """What of a target is a value; `iqn` of a new one, and what it has, is said besides."""
 
-
-class TargetUpdate(_Given):
     state: Literal["ready", "offline"] = ABSENT
     initiator_addr_list: Addresses = ABSENT
     initiator_name_list: Initiators = ABSENT
@@ -175,7 +177,7 @@ class SessionShown(_Shown):
     sid: int
 
 
-class TargetShown(_Shown):
+class _TargetFields(_Shown):
     iqn: str
     state: Literal["ready", "offline", "error"]
     reason: str | None = Field(description="why the state is error")
@@ -183,32 +185,48 @@ class TargetShown(_Shown):
     initiator_name_list: list[str]
     incominguser_list: list[str]
     outgoinguser_list: list[str]
-    session_list: list[SessionShown]
+    session_list: list[SessionShown] | None
     lun_num: int
+
+
+class TargetShown(_TargetFields):
+    session_list: list[SessionShown]
 
     @classmethod
     def of(cls, status: TargetStatus) -> "TargetShown":
-        target = status.target
-        return cls.model_validate(
-            {
-                "iqn": target.name,
-                "state": status.state,
-                "reason": status.reason,
-                "initiator_addr_list": target.access.addresses,
-                "initiator_name_list": target.access.names,
-                "incominguser_list": sorted(target.incoming),
-                "outgoinguser_list": [target.outgoing] if target.outgoing else [],
-                "session_list": [
-                    {"initiator": each.initiator_name, "addr": each.address, "sid": each.sid}
-                    for each in status.sessions
-                ],
-                "lun_num": len(target.units),
-            }
-        )
+        sessions = [
+            {"initiator": each.initiator_name, "addr": each.address, "sid": each.sid}
+            for each in status.sessions
+        ]
+        return cls.model_validate({**_of_target(status), "session_list": sessions})
 
 
-class UserCreate(_Given):
-    username: Annotated[str, AfterValidator(names.chap_name), CHAP_NAME]
+class TargetListed(_TargetFields):
+    """Of many: tgtd is not asked for the sessions of each."""
+
+    session_list: None = None
+
+    @classmethod
+    def of(cls, status: TargetStatus) -> "TargetListed":
+        return cls.model_validate(_of_target(status))
+
+
+def _of_target(status: TargetStatus) -> dict[str, Any]:
+    target = status.target
+    return {
+        "iqn": target.name,
+        "state": status.state,
+        "reason": status.reason,
+        "initiator_addr_list": target.access.addresses,
+        "initiator_name_list": target.access.names,
+        "incominguser_list": sorted(target.incoming),
+        "outgoinguser_list": [target.outgoing] if target.outgoing else [],
+        "lun_num": len(target.units),
+    }
+
+
+class UserCreate(Given):
+    username: UserName
     password: Password
 
     def account(self) -> Account:
@@ -219,7 +237,7 @@ class UserShown(_Shown):
     username: str
 
 
-class PasswordUpdate(_Given):
+class PasswordUpdate(Given):
     password: Password = ABSENT
 
 
@@ -228,7 +246,7 @@ DeviceWord = Literal["disk", "tape", "ssc", "cd", "changer", "pt"]
 StoreWord = Literal["rdwr", "aio", "sg", "ssc"]
 
 
-class _LunFields(_Given):
+class _LunFields(Given):
     device_type: DeviceWord = ABSENT
     bs_type: StoreWord = ABSENT
     direct_map: bool = ABSENT
@@ -271,6 +289,78 @@ class LunUpdate(_LunFields):
     path: Path = ABSENT
 
 
+class TargetCreate(TargetUpdate):
+    """With what it has, all or nothing."""
+
+    iqn: TargetName
+    incominguser_list: list[UserCreate] = Field(default=ABSENT, max_length=1024)
+    outgoinguser_list: list[UserCreate] = Field(default=ABSENT, max_length=1)
+    lun_list: list[LunCreate] = Field(default=ABSENT, max_length=names.LUN_MAX)
+
+    def part(self) -> TargetPart | None:
+        """None where nothing but the name is given."""
+        if self.model_fields_set == {"iqn"}:
+            return None
+        return TargetPart(
+            self.iqn,
+            **self.changes(),
+            incoming=_named(self, "incominguser_list"),
+            outgoing=_named(self, "outgoinguser_list"),
+            units=_unit_parts(self),
+        )
+
+    def accounts(self) -> list[Account]:
+        """Raises Invalid for a user with two passwords."""
+        known: dict[str, Account] = {}
+        faults = []
+        for name in ("incominguser_list", "outgoinguser_list"):
+            for number, user in enumerate(getattr(self, name) or ()):
+                if known.setdefault(user.username, user.account()) != user.account():
+                    rule = "is not the one that this user has before"
+                    faults.append(Fault(f"{name}.{number}.password", rule))
+        if faults:
+            raise Invalid(*faults)
+        return list(known.values())
+
+
+def _named(target: Given, name: str) -> tuple[str, ...] | None:
+    users = getattr(target, name)
+    if not target.given(name):
+        return None
+    return tuple(user.username if isinstance(user, UserCreate) else user for user in users)
+
+
+def _unit_parts(target: Given) -> tuple[UnitPart, ...] | None:
+    if not target.given("lun_list"):
+        return None
+    luns: Sequence[_LunFields] = getattr(target, "lun_list")  # noqa: B009  of two shapes
+    return tuple(UnitPart(getattr(lun, "lun"), lun.fields()) for lun in luns)  # noqa: B009
+
+
+class LunWish(LunUpdate):
+    """`path` is required for a new one."""
+
+    lun: int = Field(ge=names.LUN_MIN, le=names.LUN_MAX)
+
+
+class TargetWish(TargetUpdate):
+    """Of a document: its lists name what must be there."""
+
+    iqn: TargetName
+    incominguser_list: list[UserName] = Field(default=ABSENT, max_length=1024)
+    outgoinguser_list: list[UserName] = Field(default=ABSENT, max_length=1)
+    lun_list: list[LunWish] = Field(default=ABSENT, max_length=names.LUN_MAX)
+
+    def part(self) -> TargetPart:
+        return TargetPart(
+            self.iqn,
+            **self.changes(),
+            incoming=_named(self, "incominguser_list"),
+            outgoing=_named(self, "outgoinguser_list"),
+            units=_unit_parts(self),
+        )
+
+
 class LunShown(_Shown):
     lun: int
     path: str
@@ -310,6 +400,18 @@ class LunShown(_Shown):
         )
 
 
+class StepShown(_Shown):
+    step: str = Field(description="a sentence")
+    effect: str = Field(description="what hosts notice of it; none, if nothing")
+
+
+class RehearsalShown(_Shown):
+    """What a write would do; without steps, nothing."""
+
+    steps: list[StepShown]
+    warnings: list[str]
+
+
 class ProblemFault(_Shown):
     field: str
     message: str
@@ -336,9 +438,25 @@ class Problem(_Shown):
     exception: str
 
 
-_MODEL_TO_WIRE = {model: wire for wire, model in _LunFields.WIRE_TO_MODEL.items()}
+_MODEL_TO_WIRE = {
+    **{model: wire for wire, model in _LunFields.WIRE_TO_MODEL.items()},
+    "targets": "target_list",
+    "units": "lun_list",
+    "users": "user_list",
+    "incoming": "incominguser_list",
+    "outgoing": "outgoinguser_list",
+}
+_PLACES = {
+    "discovery.incoming": "conf.incomingdiscoveryuser",
+    "discovery.outgoing": "conf.outgoingdiscoveryuser",
+}
+_LAST = {("targets", "name"): "iqn", ("users", "name"): "username", ("users", "secret"): "password"}
 
 
 def wire_name(field: str) -> str:
-    """The JSON name of a model field, for faults that the core finds."""
-    return _MODEL_TO_WIRE.get(field, field)
+    """The JSON name of a model field, for faults that the core finds; dotted, where it is one of a
+    document."""
+    parts = field.split(".")
+    last = _LAST.get((parts[0], parts[-1]), _MODEL_TO_WIRE.get(parts[-1], parts[-1]))
+    before = (_MODEL_TO_WIRE.get(part, part) for part in parts[:-1])
+    return _PLACES.get(field) or ".".join((*before, last))

@@ -65,10 +65,15 @@ class Caller:
         self._chance = random.Random(chance.getrandbits(32))  # noqa: S311  no secrets
         self._unique = (f"{number}.{at}" for at in itertools.count())
         self._http: HTTPConnection | None = None
+        self._tags: dict[tuple[str, Any], tuple[Answer, str]] = {}
+        """By target and LUN: what was shown of it last, and its tag."""
 
     def run(self, count: int) -> None:
         for _ in range(count):
-            self.ask(self._chance.choices(TARGETS, HEAT)[0], self._drawn())
+            if self._tags and self._chance.random() < 0.3:
+                self.ask(*self._on_what_it_saw())
+            else:
+                self.ask(self._chance.choices(TARGETS, HEAT)[0], self._drawn())
         self.leave()
 
     def ask(self, target: str, ask: Ask) -> Answer | None:
@@ -117,11 +122,19 @@ class Caller:
                 return Ask(method, kind, self._chance.choice(LUNS), given)
         return Ask(method, kind)
 
+    def _on_what_it_saw(self) -> tuple[str, Ask]:
+        """A change of a LUN, if it is as it was seen last."""
+        (target, lun), (seen, _) = self._chance.choice(list(self._tags.items()))
+        ask = self._named(self._chance.choice(("PUT", "PUT", "DELETE")), "unit")
+        return target, ask._replace(name=lun, seen=seen)
+
     # -- asking
 
     def _answer(self, target: str, ask: Ask) -> Answer | None:
         path, body = self._request(target, ask)
         headers = {"Content-Type": "application/json"} if body else {}
+        if ask.seen is not None:
+            headers["If-Match"] = self._tags[target, ask.name][1]
         content = json.dumps(body) if body else None
         try:
             if self._http is None:
@@ -135,7 +148,10 @@ class Caller:
         said: Any = json.loads(text) if text else None
         if answer.status >= 300:
             return (answer.status, said["code"])
-        return (answer.status, *_shown(ask, said))
+        shown = _shown(ask, said)
+        if ask.kind == "unit" and (tag := answer.headers["ETag"]):
+            self._tags[target, ask.name] = (shown or ask.value, tag)
+        return (answer.status, *shown)
 
     def _request(self, target: str, ask: Ask) -> tuple[str, Any]:
         path = f"/target_list/{target}"

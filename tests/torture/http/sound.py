@@ -10,6 +10,7 @@ from typing import Any
 from schemathesis import Case
 
 from storlever import names
+from storlever.web.writing import KEY
 from tests.world import image
 
 ADDRESS = "10.0.0.1"
@@ -30,7 +31,11 @@ class Sound:
         self._number: Iterator[int] = count()
 
     def make(self, case: Case[Any]) -> None:
+        headers: Any = case.headers or {}
         body = case.body
+        if re.fullmatch(KEY, headers.get("Idempotency-Key", "")):
+            # One that another request had is refused.
+            headers["Idempotency-Key"] = f"{next(self._number)}"
         if not isinstance(body, dict):
             return
         if "/lun_list" in case.path:

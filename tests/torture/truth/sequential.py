@@ -10,12 +10,14 @@ NO_TARGET = (404, "target-not-found")
 
 
 class Ask(NamedTuple):
-    """A request about one target; `name` is that of a user or the number of a LUN."""
+    """A request about one target; `name` is that of a user or the number of a LUN. `seen`: what was
+    shown of it, where the request is only for that, by If-Match."""
 
     method: str
     kind: str
     name: Any = ""
     value: Any = ""
+    seen: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def answer(target: Hot | None, ask: Ask) -> tuple[Answer, Hot | None]:
     """The answer, and the target as it is from then on; None is no target."""
     if ask.kind == "list":
         return (200, target is not None), target
-    if ask == ("POST", "target", "", ""):
+    if ask[:2] == ("POST", "target"):
         return ((201,), Hot()) if target is None else ((409, "target-exists"), target)
     if target is None:
         return NO_TARGET, None
@@ -90,6 +92,8 @@ def _of_unit(target: Hot, ask: Ask) -> tuple[Answer, Hot]:
         return (201,), replace(target, units=target.units | {new})
     if have is None:
         return (404, "lun-not-found"), target
+    if ask.seen not in (None, have[1:]):
+        return (412, "precondition-failed"), target
     match ask.method:
         case "DELETE":
             return (200,), replace(target, units=target.units - {have})
