@@ -19,6 +19,7 @@ from storlever.service import Service
 from storlever.web.asked import Core
 from storlever.web.san import PREFIX, Iqn
 from storlever.web.table import Table
+from storlever.web.wire import RehearsalShown
 from storlever.web.writing import Removing
 
 table = Table(PREFIX, tag="sessions")
@@ -119,7 +120,7 @@ async def delete_session(
     block: Annotated[
         bool, Query(description="first take what admits it off the target's lists")
     ] = False,
-) -> Parted:
+) -> Parted | RehearsalShown:
     """Initiators log in again at once, unless they are blocked."""
     if not block:
         await core.write(Service.end_session, iqn, id)
