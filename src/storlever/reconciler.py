@@ -84,6 +84,9 @@ class Backend(Protocol):
     hole: str | None
     """What the daemon is known to be vulnerable to, as a sentence."""
 
+    portals: tuple[str, ...]
+    """Where the daemon serves iSCSI, as HOST:PORT, by the last `observe`."""
+
     def ensure(self) -> Peer:
         """Find the daemon, or start it where it is ours."""
 

@@ -53,9 +53,10 @@ def adoption(name: str) -> tuple[Step, ...]:
     return (Step(f"adopt target {name} as it is"),)
 
 
-def ending(name: str, sid: int) -> tuple[Step, ...]:
-    """Of one session."""
-    return (Step(f"end session {sid} of {name}", f"closes {_counted(1)} of {name}"),)
+def ending(target: str, sessions: int) -> tuple[Step, ...]:
+    """Of sessions, though nothing else changes."""
+    said = f"{_counted(sessions)} of {target}"
+    return (Step(f"close {said}", f"closes {said}"),)
 
 
 class _Told:

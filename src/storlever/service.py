@@ -268,6 +268,11 @@ class Service:
             self._reconciler.backend.hole,
         )
 
+    def portals(self) -> tuple[str, ...]:
+        """Where hosts log in, as HOST:PORT, as a pass saw it last; an address that stands for all
+        of the machine's among them."""
+        return self._reconciler.backend.portals
+
     def foreign(self) -> tuple[ObservedTarget, ...]:
         """As a pass saw them last, by name."""
         return self._reconciler.foreign
@@ -493,6 +498,54 @@ class Service:
             self._enact(self._latest.remove_unit(name, lun))
         return ()
 
+    # -- sessions
+
+    def shut_out(self, name: str, sid: int) -> tuple[Session, Access]:
+        """Take a session's own entries off the lists; the session, and what was taken. Raises
+        Conflict where that would shut out others, or nobody."""
+        with self._write():
+            target, session = self._latest.target(name), self._session(name, sid)
+            left = shutting_out(target.access, session)
+            self._enact(self._latest.edit_target(name, names=left.names, addresses=left.addresses))
+            if self._rehearsing:
+                self._steps += ending(name, len(self._alike(name, session)))
+        return session, target.access.without(left)
+
+    def end_session(self, name: str, sid: int) -> None:
+        with self._write():
+            self._latest.target(name)
+            self._end(name, self._session(name, sid))
+
+    def end_shut_out(self, name: str, out: Session) -> int:
+        """End what sessions there are of one that was shut out; how many there were."""
+        with self._write():
+            same = self._alike(name, out)
+            for session in same:
+                self._end(name, session)
+        return len(same)
+
+    def _alike(self, name: str, out: Session) -> list[Session]:
+        """Those of the same initiator, as far as its name and address tell."""
+        return [
+            each
+            for each in self._reconciler.sessions(name)
+            if (each.initiator_name, each.address) == (out.initiator_name, out.address)
+        ]
+
+    def _session(self, name: str, sid: int) -> Session:
+        for session in self._reconciler.sessions(name):
+            if session.sid == sid:
+                return session
+        raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
+
+    def _end(self, name: str, session: Session) -> None:
+        if self._rehearsing:
+            self._steps += ending(name, 1)
+            return
+        with suppress(Unavailable):  # what it did last counts, where that can still be had
+            self.sampler.look()
+        self._reconciler.close(name, session.sid)
+
     # -- many at once
 
     def apply(
@@ -594,51 +647,6 @@ class Service:
         with self._turn():
             self._at_once = True
         return self.inventory
-
-    # -- sessions
-
-    def shut_out(self, name: str, sid: int) -> tuple[Session, Access]:
-        """Take a session's own entries off the lists; the session, and what was taken. Raises
-        Conflict where that would shut out others, or nobody."""
-        with self._write():
-            target, session = self._latest.target(name), self._session(name, sid)
-            left = shutting_out(target.access, session)
-            self._enact(self._latest.edit_target(name, names=left.names, addresses=left.addresses))
-            if self._rehearsing:
-                self._steps += ending(name, sid)
-        return session, target.access.without(left)
-
-    def end_session(self, name: str, sid: int) -> None:
-        with self._write():
-            self._latest.target(name)
-            session = self._session(name, sid)
-            if self._rehearsing:
-                self._steps += ending(name, sid)
-            else:
-                self._end(name, session)
-
-    def end_shut_out(self, name: str, out: Session) -> int:
-        """End what sessions there are of one that was shut out; how many there were."""
-        with self._write():
-            same = [
-                each
-                for each in self._reconciler.sessions(name)
-                if (each.initiator_name, each.address) == (out.initiator_name, out.address)
-            ]
-            for session in same:
-                self._end(name, session)
-        return len(same)
-
-    def _session(self, name: str, sid: int) -> Session:
-        for session in self._reconciler.sessions(name):
-            if session.sid == sid:
-                return session
-        raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
-
-    def _end(self, name: str, session: Session) -> None:
-        with suppress(Unavailable):  # what it did last counts, where that can still be had
-            self.sampler.look()
-        self._reconciler.close(name, session.sid)
 
     # -- tokens
 

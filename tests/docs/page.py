@@ -58,7 +58,7 @@ class Told:
         """A failure is one that the page shows."""
         pieces = map(re.escape, self.step.expected.rstrip().split("…"))
         shown = re.fullmatch(".*".join(pieces), self.printed.rstrip(), re.DOTALL)
-        fails = self.step.expected.startswith(("storlever:", "curl:"))
+        fails = self.step.expected.startswith(("storlever:", "curl:", "not "))
         return bool(shown) and (self.status != 0) == fails
 
 

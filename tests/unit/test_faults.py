@@ -19,7 +19,7 @@ T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
 IN, OUT = Direction.INCOMING, Direction.OUTGOING
 MOST_REQUESTS = 60
-LOOKING_REQUESTS = 4
+LOOKING_REQUESTS = 5
 """What it takes to look at everything."""
 DURABLE = ("write.committed", "write.finished")
 """Fail points that a write reaches when it is durable already."""

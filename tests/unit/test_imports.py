@@ -56,7 +56,7 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "adoption admission audit backing clock document errors events failpoint figures "
+    "service": "admission adoption audit backing clock document errors events failpoint figures "
     "group inventory losses model names principal receipt reconciler rehearsal sampler shelf "
     "throttle token",
     "seal": "",
@@ -92,10 +92,10 @@ PURE = {
     "failures",
     "principal",
     "audit",
-    "receipt",
-    "rehearsal",
     "admission",
     "counters",
+    "receipt",
+    "rehearsal",
 }
 IMPURE = {
     "os",

@@ -26,8 +26,8 @@ from tests.world import Credulous, folder, image
 
 T = "iqn.2026-01.test:one"
 U = "iqn.2026-01.test:two"
-LOOKING_REQUESTS = 4
-"""What it takes to look at everything: targets by number, all of them, accounts, discovery."""
+LOOKING_REQUESTS = 5
+"""What it takes to look at everything: targets by number, all, portals, accounts, discovery."""
 IN, OUT = Direction.INCOMING, Direction.OUTGOING
 
 

@@ -163,3 +163,26 @@ def test_a_question_that_makes_no_sense_names_the_field(
     answer = client.get(f"{TARGET}/access?{query}")
     assert answer.status_code == 422
     assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+def test_a_rehearsal_closes_nothing_and_says_what_would_be(core: Core, client: TestClient) -> None:
+    core.service.edit_target(WIKI_TARGET, names=(HOST, OTHER))
+    number = core.tgtd.log_in(WIKI_TARGET, HOST)
+    before = core.service.inventory
+    for query in ("dry_run=true", "dry_run=true&block=true"):
+        answer = client.delete(f"{SESSIONS}/{number}?{query}")
+        assert answer.status_code == 200
+        assert f"closes 1 session of {WIKI_TARGET}" in [
+            step["effect"] for step in answer.json()["steps"]
+        ]
+    assert core.service.inventory is before
+    core.service.sampler.look()
+    assert len(listed(client)) == 1
+
+
+@pytest.mark.parametrize("block", ["true", "false"])
+def test_one_that_is_gone_already_will_do_where_that_is_said(
+    client: TestClient, block: str
+) -> None:
+    answer = client.delete(f"{SESSIONS}/99?missing_ok=true&block={block}")
+    assert (answer.status_code, answer.json()) == (200, {"closed": 0, "removed": []})

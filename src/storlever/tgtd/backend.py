@@ -138,6 +138,8 @@ class TgtdBackend:
         """The identity of what this tgtd opened for a unit, when we made it do so."""
         self._told: dict[int, tuple[str, tuple[Session, ...]]] = {}
         """What tgtd last said of a target's connections, and what that means."""
+        self.portals: tuple[str, ...] = ()
+        """Where it serves iSCSI, as HOST:PORT, by the last look."""
         self.hole: str | None = None
         """What this tgtd is known to be vulnerable to."""
         self.stall = 0.0
@@ -181,6 +183,7 @@ class TgtdBackend:
             for name, (target, megabytes) in found.items()
             for unit in target.units
         }
+        self.portals = tuple(sorted(show.portals(self._ask(Request(Mode.PORTAL, Op.SHOW)))))
         return Observed(
             {name: target for name, (target, _) in found.items()},
             dict.fromkeys(self._accounts()),

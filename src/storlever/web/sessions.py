@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from storlever.admission import Admission, Asking, Rule
 from storlever.errors import NotFound
@@ -19,6 +19,7 @@ from storlever.service import Service
 from storlever.web.asked import Core
 from storlever.web.san import PREFIX, Iqn
 from storlever.web.table import Table
+from storlever.web.wire import RehearsalShown
 from storlever.web.writing import Removing
 
 table = Table(PREFIX, tag="sessions")
@@ -119,16 +120,16 @@ async def delete_session(
     block: Annotated[
         bool, Query(description="first take what admits it off the target's lists")
     ] = False,
-) -> Parted:
+) -> Parted | RehearsalShown:
     """Initiators log in again at once, unless they are blocked."""
     if not block:
         await core.write(Service.end_session, iqn, id)
         return Parted(closed=0 if core.done.already else 1, removed=[])
     # In force and durable before anything is closed, or it would be back.
-    shut_out = await core.write(Service.shut_out, iqn, id)
+    found = await core.write(Service.shut_out, iqn, id)
     if core.done.already:
         return Parted(closed=0, removed=[])
-    session, taken = shut_out
+    session, taken = found
     closed = await core.write(Service.end_shut_out, iqn, session)
     return Parted(closed=closed, removed=list(_removed(taken)))
 
@@ -146,16 +147,23 @@ def _address(text: str) -> str:
     try:
         found = ip_address(text)
     except ValueError:
-        raise ValueError("must be an IPv4 or IPv6 address") from None
+        found = None
+    if found is None or "%" in text:
+        raise ValueError("must be an IPv4 or IPv6 address")
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return str(mapped or found)
+
+
+ADDRESS = WithJsonSchema(
+    {"anyOf": [{"type": "string", "format": "ipv4"}, {"type": "string", "format": "ipv6"}]}
+)
 
 
 class AccessQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     initiator: str | None = Field(None, max_length=NAME_BYTES, description="what it calls itself")
-    address: Annotated[str, AfterValidator(_address)] | None = None
+    address: Annotated[str, AfterValidator(_address), ADDRESS] | None = None
     user: str | None = Field(None, max_length=255, description="whom it logs in as")
 
 
