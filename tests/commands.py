@@ -8,7 +8,7 @@ from storlever.cli import program
 
 FILE = Path(__file__).parent.parent / "docs" / "cli.md"
 MARK = "<!-- From here on made by script/generate. -->\n"
-ELSEWHERE = {"serve": "see [operations.md](operations.md) for its settings"}
+ELSEWHERE = {"serve": "see [serve.md](serve.md) for its settings"}
 CONNECTION = "connection"
 """The flags that all have, which are told once."""
 

@@ -168,7 +168,8 @@ def _target(name: str, old: Inventory, new: Inventory, told: _Told) -> Iterator[
         return
     if was is None:
         yield Step(f"make target {name}")
-        was = Target(name)
+        yield from (Step(_admission(name, entry)) for entry in sorted(will.access.entries))
+        was = Target(name, access=will.access)
     yield from _online(was, will, told)
     yield from _access(name, was.access, will.access)
     yield from _users(was, will)
@@ -190,15 +191,15 @@ def _online(was: Target, will: Target, told: _Told) -> Iterator[Step]:
 def _access(name: str, was: Access, will: Access) -> Iterator[Step]:
     """Lists that admit the same are told of by what stands in them."""
     for entry in sorted(set(will.entries) - set(was.entries)):
-        yield Step(f"admit {_whom(entry)} to target {name}")
+        yield Step(_admission(name, entry))
     for entry in sorted(set(was.entries) - set(will.entries)):
-        yield Step(f"admit {_whom(entry)} to target {name} no more", AT_NEXT_LOGIN)
+        yield Step(f"{_admission(name, entry)} no more", AT_NEXT_LOGIN)
     if was != will and set(was.entries) == set(will.entries):
         yield Step(f"rewrite the lists of who is admitted to target {name}")
 
 
-def _whom(entry: str) -> str:
-    return "everybody" if entry == EVERYONE else entry
+def _admission(name: str, entry: str) -> str:
+    return f"admit {'everybody' if entry == EVERYONE else entry} to target {name}"
 
 
 def _users(was: Target, will: Target) -> Iterator[Step]:

@@ -29,7 +29,7 @@ set +e
 for step in "$1"/*.step; do
     if [[ $(< "$step") == "storlever serve"* ]]; then
         eval "$(< "$step") &" > "${step%.step}.out" 2> "$1"/log
-        for _ in {1..200}; do grep -q Try: "${step%.step}.out" && break; sleep 0.05; done
+        disown; for _ in {1..200}; do grep -q Try: "${step%.step}.out" && break; sleep 0.05; done
     else
         eval "$(< "$step")" > "${step%.step}.out" 2>&1 < /dev/null
     fi
