@@ -125,7 +125,7 @@ def test_the_metrics_can_be_read(shell: Shell) -> None:
 
 
 def test_a_sound_service_has_a_clean_bill(shell: Shell) -> None:
-    text = shell.told("doctor", "--portal", shell.service.portal)
+    text = shell.told("doctor")
     assert "FAIL" not in text
     assert "the service is ready" in text
     assert f"{shell.service.portal} accepts connections" in text
