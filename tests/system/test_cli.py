@@ -102,6 +102,47 @@ def test_a_path_may_be_relative_to_where_one_stands(shell: Shell, target: str) -
     assert shell.found("lun", "list", target)[0]["path"] == str(path)
 
 
+def test_a_rehearsal_tells_the_steps_and_does_nothing(shell: Shell, target: str) -> None:
+    path = str(image(shell.service.root / "rehearsed.img"))
+    assert path in shell.told("lun", "add", target, path, "--dry-run")
+    assert shell.found("lun", "list", target) == []
+    assert shell.told("target", "set", target, "--state", "ready", "--dry-run") == "nothing to do\n"
+    assert target in shell.told("target", "delete", target, "--dry-run")
+    assert shell.found("target", "list") == [target]
+
+
+def test_a_list_of_targets_can_tell_what_is_set(shell: Shell, target: str) -> None:
+    shell.told("target", "set", target, "--address", "10.0.0.1")
+    (line,) = shell.told("target", "list", "--long").splitlines()[1:]
+    assert line.split()[:4] == [target, "ready", "0", "10.0.0.1"]
+
+
+def test_lists_that_many_edit_at_once_lose_nothing(shell: Shell, target: str) -> None:
+    addresses = [f"10.0.0.{number}" for number in range(1, 4)]
+    edits = [
+        subprocess.Popen(
+            [STORLEVER, "target", "set", target, "--add-address", each], env=shell.environment
+        )
+        for each in addresses
+    ]
+    done = [each.wait(30) for each in edits]
+    added = {each for each, status in zip(addresses, done, strict=True) if status == 0}
+    assert added
+    assert set(shell.found("target", "show", target)["initiator_addr_list"]) == added
+
+
+def test_what_may_be_there_or_gone_already_is_no_failure(shell: Shell, target: str) -> None:
+    shell.told("target", "create", target, "--exists-ok")
+    shell.told("target", "delete", target, "--yes", "--missing-ok")
+    shell.told("target", "delete", target, "--yes", "--missing-ok")
+
+
+def test_the_lines_to_log_in_name_the_portal_of_the_service(shell: Shell, target: str) -> None:
+    text = shell.told("target", "show", target)
+    assert f"iscsiadm -m discovery -t sendtargets -p {shell.service.portal}" in text
+    assert "10.9.9.9:1" in shell.told("target", "show", target, "--portal", "10.9.9.9:1")
+
+
 # -- exit statuses
 
 

@@ -16,9 +16,11 @@ from storlever.client import (
     Forbidden,
     Invalid,
     NotFound,
+    PreconditionFailed,
     Unreachable,
+    operations,
 )
-from storlever.client.shapes import Direction
+from storlever.client.shapes import Direction, NewLun, User
 from tests.initiator import Initiator
 from tests.pki import Authority, server_pair
 from tests.world import StorLever, free_port, image
@@ -59,6 +61,50 @@ def test_each_of_the_twenty_operations_can_be_called(client: Client, emptied: St
     client.delete_target(IQN)
     assert client.targets() == ()
     assert client.ready().status == "ready"
+
+
+def test_a_target_is_made_with_all_of_it_and_seen_in_full(
+    client: Client, emptied: StorLever
+) -> None:
+    path = str(image(emptied.root / "whole.img"))
+    whole = operations.create_target(
+        IQN,
+        state="offline",
+        initiator_addr_list=["10.0.0.1"],
+        initiator_name_list=["iqn.2026-01.test:host"],
+        incominguser_list=[User("joe", PASSWORD)],
+        outgoinguser_list=[User("tim", PASSWORD)],
+        lun_list=[NewLun(7, path, readonly=True)],
+    )
+    assert "LUN 7" in str(client.rehearse(whole).steps)
+    assert client.targets() == ()
+    client.do(whole)
+    (target,) = client.targets_in_full()
+    assert (target.iqn, target.state, target.session_list) == (IQN, "offline", None)
+    assert (target.incominguser_list, target.outgoinguser_list) == (("joe",), ("tim",))
+    assert [(lun.lun, lun.path, lun.readonly) for lun in client.luns(IQN)] == [(7, path, True)]
+    client.create_target(IQN, state="offline", initiator_addr_list=["10.0.0.1"], exists_ok=True)
+
+
+def test_what_is_gone_may_be_gone(client: Client) -> None:
+    client.delete_target(IQN, missing_ok=True)
+    with pytest.raises(NotFound):
+        client.delete_target(IQN)
+
+
+def test_what_somebody_else_has_changed_is_not_overwritten(client: Client) -> None:
+    client.create_target(IQN)
+    seen = client.do(operations.target(IQN).tagged())
+    assert seen.etag is not None
+    call = operations.set_target(IQN, state="offline").matching(seen.etag)
+    client.set_target(IQN, initiator_addr_list=["10.0.0.1"])
+    with pytest.raises(PreconditionFailed):
+        client.do(call)
+    assert client.target(IQN).state == "ready"
+
+
+def test_the_portals_are_told(client: Client, emptied: StorLever) -> None:
+    assert client.portals() == (emptied.portal,)
 
 
 def test_tokens_and_the_audit_can_be_asked_for(client: Client) -> None:
@@ -158,6 +204,32 @@ def test_calls_go_on_when_the_service_is_killed_and_started_again(tmp_path: Path
         )
         assert failures == []
         assert service.get("/target_list") == []
+    finally:
+        service.close()
+
+
+def test_a_create_is_done_once_although_its_answer_is_lost(tmp_path: Path) -> None:
+    """The service is killed under them; none is answered that it is there already."""
+    service = StorLever(tmp_path)
+    names = [f"{IQN}{number}" for number in range(120)]
+    failures: list[Exception] = []
+
+    def work(mine: list[str]) -> None:
+        with Client(f"http://127.0.0.1:{service.port}", patience=30) as client:
+            for name in mine:
+                try:
+                    client.create_target(name)
+                    client.add_user(name, f"user-of-{name[-3:]}", PASSWORD)
+                except Exception as error:
+                    failures.append(error)
+
+    try:
+        service.start()
+        kill_while(
+            service, [threading.Thread(target=work, args=(names[at::4],)) for at in range(4)]
+        )
+        assert failures == []
+        assert set(service.get("/target_list")) == set(names)
     finally:
         service.close()
 

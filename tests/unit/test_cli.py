@@ -170,8 +170,7 @@ def test_every_advice_is_about_a_code_that_exists() -> None:
         if line.startswith("| ")
         for word in line.split("|")[2].replace("`", " ").split()
     }
-    contract = {"session-not-found", "too-much-removed", "cannot-block", "precondition-failed"}
-    assert advice.ADVICE.keys() <= codes | contract
+    assert advice.ADVICE.keys() <= codes
 
 
 # -- how to log in
@@ -199,6 +198,12 @@ def test_without_users_no_line_speaks_of_passwords() -> None:
     text = "\n".join(connect.lines(TARGET, []))
     assert connect.NO_PORTAL in text
     assert "PASSWORD" not in text
+
+
+def test_a_portal_of_every_address_is_one_where_the_service_is_asked() -> None:
+    portals = ["0.0.0.0:3260", "[::]:3260", "10.0.0.1:3261"]
+    assert connect.reachable(portals, "san") == ("san:3260", "10.0.0.1:3261")
+    assert connect.reachable(portals[1:2], "fe80::1") == ("[fe80::1]:3260",)
 
 
 # -- lists

@@ -1,9 +1,4 @@
-"""Print what has a shell complete the commands, with the targets, LUNs and users that are there.
-
-eval "$(storlever completion bash)"          # in ~/.bashrc
-eval "$(storlever completion zsh)"           # in ~/.zshrc, after compinit
-storlever completion fish | source           # in ~/.config/fish/config.fish
-"""
+"""Print what has a shell complete the commands, with the targets, LUNs and users that are there."""
 
 from argparse import ArgumentParser, Namespace
 

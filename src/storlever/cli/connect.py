@@ -9,6 +9,18 @@ PASSWORD = "PASSWORD"  # noqa: S105  stands for one
 Json = dict[str, Any]
 
 
+def reachable(portals: Sequence[str], host: str) -> tuple[str, ...]:
+    """`host`: where the service is asked, for those that stand for every address of its machine."""
+    return tuple(dict.fromkeys(_at(each, host) for each in portals))
+
+
+def _at(portal: str, host: str) -> str:
+    bound, _, port = portal.rpartition(":")
+    if bound not in ("0.0.0.0", "[::]"):  # noqa: S104  read, not bound
+        return portal
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def lines(target: Json, portals: Sequence[str]) -> Iterator[str]:
     """`portals`: HOST:PORT each. A password is never known here: put it in place of PASSWORD."""
     name = target["iqn"]

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from storlever.cli import output, reach
+from storlever.cli import connect, output, reach
 from storlever.cli.failure import Status
 from storlever.client import operations
 from storlever.client.errors import ClientError, Unreachable
@@ -72,7 +73,10 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
         yield from aio(Path("/proc/sys/fs"))
     with reach.client(options) as client:
         try:
-            yield from service(client, arguments.portal)
+            yield from service(client)
+            host = urlsplit(options["url"]).hostname or "localhost"
+            portals = arguments.portal or connect.reachable(client.portals(), host)
+            yield from map(portal, portals)
         except Unreachable as error:
             yield Finding(FAIL, f"the service does not answer: {error}", "start it, or say where")
         except ClientError as error:
@@ -129,17 +133,12 @@ def aio(folder: Path) -> Iterator[Finding]:
 # -- the service
 
 
-def service(client: "Client", portals: list[str] | None) -> Iterator[Finding]:
+def service(client: "Client") -> Iterator[Finding]:
     """Raises ClientError."""
     date = client.do(operations.ready().read_as(lambda raw: raw.headers.get("date")))
     yield from clock(date, time.time())
-    readiness = client.ready()
-    yield from told(readiness)
+    yield from told(client.ready())
     yield from targets(client.targets_in_full())
-    where = portals or readiness.portal_list
-    if not where:
-        yield Finding(WARN, "where iSCSI is served is not known", "say --portal HOST:PORT")
-    yield from map(portal, where)
 
 
 def clock(date: str | None, now: float) -> Iterator[Finding]:

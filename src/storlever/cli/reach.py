@@ -147,9 +147,11 @@ def _certificate(arguments: Namespace) -> tuple[Path, Path] | None:
 
 def _in_the_clear(url: str) -> bool:
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    return parts.scheme != "https" and not is_local(parts.hostname or "")
+
+
+def is_local(host: str) -> bool:
     try:
-        local = host == "localhost" or ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
-        local = False
-    return parts.scheme != "https" and not local
+        return False

@@ -1,11 +1,13 @@
 """Targets: list and show them, make, change and delete them."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from storlever.cli import complete, connect, output, verb
+from storlever.cli import complete, connect, output, reach, verb
 from storlever.cli.failure import Failure, Status
 from storlever.cli.verb import Verbs, count, found, write
 from storlever.client import operations
@@ -91,10 +93,16 @@ def _show(client: "Client", arguments: Namespace) -> int:
     _section("LUNs", [{**each, "size": output.size(each["size"])} for each in luns], LUN_COLUMNS)
     _section("Sessions", sessions, ("sid", "initiator", "addr"))
     print("\nTo log in:")
-    portals = arguments.portal or list(client.ready().portal_list)
+    portals = arguments.portal or connect.reachable(client.portals(), _host(arguments))
     for line in connect.lines(target, portals):
         print(output.printable(line))
     return Status.DONE
+
+
+def _host(arguments: Namespace) -> str:
+    """As which hosts may know the service's machine, where it is not this one."""
+    host = urlsplit(reach.options(arguments, os.environ)["url"]).hostname or ""
+    return "ADDRESS" if reach.is_local(host) else host
 
 
 LUN_COLUMNS = ("lun", "state", "size", "device_type", "readonly", "path", "reason")

@@ -76,7 +76,7 @@ class Client(Methods):
         patience: float | None = None,
         lost: Callable[[ClientError], None] | None = None,
     ) -> Iterator[Event]:
-        """What happens from now on, or what has happened since that event; without end. A
+        """What happens from the first `next` on, or has happened since that event; without end. A
         connection that is lost is made again, and nothing missed. Raises ClientError when that
         takes longer than `patience` seconds (default: the client's), or makes no sense; until then
         `lost` is told why."""

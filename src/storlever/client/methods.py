@@ -358,6 +358,10 @@ class Methods(ABC):
         """Also when it is not: an answer all the same."""
         return self.do(operations.ready())
 
+    def portals(self) -> tuple[str, ...]:
+        """Where hosts log in, HOST:PORT each; 0.0.0.0 and [::] stand for every address."""
+        return self.do(operations.portals())
+
     def metrics(self) -> str:
         """In Prometheus' text format."""
         return self.do(operations.metrics())
@@ -688,6 +692,10 @@ class AsyncMethods(ABC):
     async def ready(self) -> Readiness:
         """Also when it is not: an answer all the same."""
         return await self.do(operations.ready())
+
+    async def portals(self) -> tuple[str, ...]:
+        """Where hosts log in, HOST:PORT each; 0.0.0.0 and [::] stand for every address."""
+        return await self.do(operations.portals())
 
     async def metrics(self) -> str:
         """In Prometheus' text format."""

@@ -384,6 +384,11 @@ def ready() -> Call[Readiness]:
     return Call("GET", "/readyz", shaped(Readiness), answers=(200, 503))
 
 
+def portals() -> Call[tuple[str, ...]]:
+    """Where hosts log in, HOST:PORT each; 0.0.0.0 and [::] stand for every address."""
+    return _get(shaped(tuple[str, ...]), "portal_list")
+
+
 def metrics() -> Call[str]:
     """In Prometheus' text format."""
     return Call("GET", "/metrics", lambda raw: raw.content.decode())

@@ -193,9 +193,10 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class ForeignTarget:
-    """In tgtd, and not StorLever's."""
+    """In tgtd, and not StorLever's. In `lun_list`, null is what is not known."""
 
     iqn: str
+    state: State
     initiator_acl: tuple[str, ...]
     incominguser_list: tuple[str, ...]
     outgoinguser_list: tuple[str, ...]
@@ -211,7 +212,6 @@ class Readiness:
     failing: tuple[str, ...]
     foreign: tuple[str, ...]
     warnings: tuple[str, ...]
-    portal_list: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
