@@ -277,12 +277,16 @@ class Service:
         """As a pass saw them last, by name."""
         return self._reconciler.foreign
 
-    def visits(self, name: str) -> Mapping[int, Visit]:
-        """The sessions of a target by number, as they were at most a few seconds ago. Raises
-        NotFound, and Unavailable while tgtd is down: nobody knows of them."""
+    def visits(self, name: str, *, hurry: bool = False) -> list[Visit]:
+        """The sessions of a target now, by number. Raises NotFound, and Unavailable; with `hurry`
+        at once, which says nothing."""
         self.inventory.target(name)
         self._reconciler.require_up()
-        return self.sampler.visits(name)
+        known = self.sampler.visits(name)
+        found = sorted(self._reconciler.sessions(name, hurry=hurry), key=lambda each: each.sid)
+        return [
+            Visit(each, known[each.sid].since if each.sid in known else now()) for each in found
+        ]
 
     def aliases(self, name: str, sessions: Iterable[Session]) -> dict[int, str]:
         """What sessions of a target called themselves besides, where that is beyond doubt."""

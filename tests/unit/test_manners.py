@@ -305,30 +305,6 @@ def test_every_write_can_be_rehearsed_over_http(core: Core, client: TestClient) 
     assert core.service.audit(Search())[1] == before
 
 
-@pytest.mark.parametrize("query", ["dry_run=true", "dry_run=true&block=true"])
-def test_the_end_of_a_session_can_be_rehearsed(core: Core, client: TestClient, query: str) -> None:
-    host = "iqn.2026-01.test:host"
-    core.service.edit_target(WIKI_TARGET, names=(host, "iqn.2026-01.test:other"))
-    sid = core.tgtd.log_in(WIKI_TARGET, host)
-    answer = ask(client, "DELETE", f"{TARGET}/session_list/{sid}?{query}", expect=200)
-    *before, last = answer.json()["steps"]
-    assert bool(before) == ("block" in query)
-    assert last == {
-        "step": f"close 1 session of {WIKI_TARGET}",
-        "effect": f"closes 1 session of {WIKI_TARGET}",
-    }
-    assert [each.sid for each in core.reconciler.sessions(WIKI_TARGET)] == [sid]
-    assert core.service.inventory.target(WIKI_TARGET).access.names[0] == host
-
-
-def test_a_session_that_is_gone_is_no_error_if_that_will_do(client: TestClient) -> None:
-    path = f"{TARGET}/session_list/7"
-    ask(client, "DELETE", path, expect=404, code="session-not-found")
-    for query in ("missing_ok=true", "missing_ok=true&block=true"):
-        answer = ask(client, "DELETE", f"{path}?{query}", expect=200)
-        assert answer.json() == {"closed": 0, "removed": []}
-
-
 def _path(core: Core, route: Guarded) -> str:
     """One that leads to something that can be done."""
     path = path_of(route).replace(f"{WIKI_TARGET}/adopt", f"{FOREIGN}/adopt")

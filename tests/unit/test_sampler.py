@@ -41,11 +41,11 @@ def test_a_session_is_told_when_it_comes_and_when_it_goes(core: Core) -> None:
     first, second = core.tgtd.log_in(T, HOST), core.tgtd.log_in(U, HOST, "10.0.0.7")
     look()
     look()
-    assert core.service.visits(T)[first].session.initiator_name == HOST
-    assert core.service.visits(U)[second].session.address == "10.0.0.7"
+    assert core.service.sampler.visits(T)[first].session.initiator_name == HOST
+    assert core.service.sampler.visits(U)[second].session.address == "10.0.0.7"
     core.tgtd.log_out(T, first)
     look()
-    assert core.service.visits(T) == {}
+    assert core.service.sampler.visits(T) == {}
     assert told(core) == [
         ("session-opened", T, first),
         ("session-opened", U, second),
@@ -56,10 +56,10 @@ def test_a_session_is_told_when_it_comes_and_when_it_goes(core: Core) -> None:
 def test_when_it_came_is_when_it_was_first_seen(core: Core) -> None:
     number = core.tgtd.log_in(T, HOST)
     core.service.sampler.look()
-    since = core.service.visits(T)[number].since
+    since = core.service.sampler.visits(T)[number].since
     core.tgtd.log_in(T, HOST)
     core.service.sampler.look()
-    assert core.service.visits(T)[number].since == since
+    assert core.service.sampler.visits(T)[number].since == since
 
 
 def test_a_session_of_another_life_of_tgtd_is_another_one(core: Core) -> None:
@@ -97,9 +97,9 @@ def test_many_that_come_at_once_are_asked_for_bit_by_bit(core: Core) -> None:
         core.service.add_target(name)
         core.tgtd.log_in(name, HOST)
     core.service.sampler.look()
-    assert sum(bool(core.service.visits(name)) for name in names) == sampler.MOST_ASKED
+    assert sum(bool(core.service.sampler.visits(name)) for name in names) == sampler.MOST_ASKED
     core.service.sampler.look()
-    assert all(core.service.visits(name) for name in names)
+    assert all(core.service.sampler.visits(name) for name in names)
 
 
 def test_what_goes_through_a_lun_is_counted(core: Core) -> None:

@@ -73,11 +73,17 @@ def test_a_session_is_told_with_all_that_is_known_of_it(core: Core, client: Test
     assert client.get(f"{SESSIONS}/{number}").json() | {"since": None} == told | {"since": None}
 
 
-def test_to_list_sessions_asks_nothing_of_tgtd(core: Core, client: TestClient) -> None:
-    core.tgtd.log_in(WIKI_TARGET, HOST)
-    core.service.sampler.look()
+def test_who_has_just_come_is_listed_though_not_counted_yet(core: Core, client: TestClient) -> None:
+    number = core.tgtd.log_in(WIKI_TARGET, HOST)
+    (told,) = listed(client)
+    assert (told["id"], told["read_bytes"]) == (number, None)
+    core.tgtd.log_out(WIKI_TARGET, number)
+    assert listed(client) == []
+
+
+def test_while_tgtd_is_hung_nobody_knows_of_sessions(core: Core, client: TestClient) -> None:
     core.tgtd.hung = True
-    assert len(listed(client)) == 1
+    assert client.get(SESSIONS).json()["code"] == "tgtd-unavailable"
 
 
 @pytest.mark.parametrize("number", ["99", "0", "-1", "x", str(1 << 70)])

@@ -12,6 +12,7 @@ from storlever.audit import Json, Link, Search
 from storlever.inventory import Inventory
 from storlever.principal import Principal
 from storlever.receipt import Done
+from storlever.sampler import Visit
 from storlever.service import Service, TargetStatus, Write
 from storlever.web.edge import Edge
 from storlever.web.etag import View, listed
@@ -48,6 +49,9 @@ class Asked:
 
     async def target(self, name: str) -> TargetStatus:
         return await self.core.target(name)
+
+    async def visits(self, name: str) -> list[Visit]:
+        return await self.core.visits(name)
 
     async def read(
         self, method: Method[Given, Answer], *args: Given.args, **options: Given.kwargs

@@ -45,7 +45,8 @@ class ConnectionTold(BaseModel):
 
 class SessionTold(BaseModel):
     """`initiator` is what the initiator calls itself; ? where another one pretends to be it. The
-    counters are since the session began, `since` is when it was first seen."""
+    counters are since the session began, as they were a second or so ago; null while it is too new
+    for that. `since` is when it was first seen."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,26 +90,22 @@ class Parted(BaseModel):
     removed: list[NameTaken | AddressTaken]
 
 
-def _told(service: Service, iqn: str, *numbers: int) -> Iterator[SessionTold]:
-    """Those of these numbers that are there; all where none is said."""
-    visits = service.visits(iqn)
-    chosen = [visits[sid] for sid in (numbers or sorted(visits)) if sid in visits]
-    aliases = service.aliases(iqn, [visit.session for visit in visits.values()])
-    done = service.sampler.counters.sessions
-    for visit in chosen:
-        sid = visit.session.sid
-        yield SessionTold.of(visit, aliases.get(sid), done.get((iqn, sid)))
-
-
 @table.get(SESSIONS, Role.READER)
 async def get_sessions(core: Core, iqn: Iqn) -> list[SessionTold]:
-    return list(_told(core.service, iqn))
+    visits = await core.visits(iqn)
+    aliases = core.service.aliases(iqn, [visit.session for visit in visits])
+    done = core.service.sampler.counters.sessions
+    return [
+        SessionTold.of(visit, aliases.get(visit.session.sid), done.get((iqn, visit.session.sid)))
+        for visit in visits
+    ]
 
 
 @table.get(SESSIONS + "/{id}", Role.READER)
 async def get_session(core: Core, iqn: Iqn, id: Id) -> SessionTold:  # noqa: A002  the path's word
-    for told in _told(core.service, iqn, id):
-        return told
+    for told in await get_sessions(core, iqn):
+        if told.id == id:
+            return told
     raise NotFound(f"target {iqn} has no session {id}", code="session-not-found")
 
 

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from storlever.audit import Json, Link, Search
 from storlever.errors import Conflict, Unavailable
 from storlever.receipt import Done, Key
 from storlever.rehearsal import Rehearsal
+from storlever.sampler import Visit
 from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
 from storlever.web.etag import Tags
 
@@ -26,7 +27,15 @@ MOST_TOGETHER = 64
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
+Told_co = TypeVar("Told_co", covariant=True)
 Method = Callable[Concatenate[Service, Given], Answer]
+
+
+class Prompt(Protocol[Told_co]):
+    """A method of Service that asks tgtd about a target. `hurry`: at once, or Unavailable is
+    raised, which says nothing."""
+
+    def __call__(self, service: Service, name: str, /, *, hurry: bool) -> Told_co: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,14 +79,20 @@ class Threaded:
         return await loop.run_in_executor(self._auditor, self.service.audit, search)
 
     async def target(self, name: str) -> TargetStatus:
+        return await self._promptly(Service.target, name)
+
+    async def visits(self, name: str) -> list[Visit]:
+        return await self._promptly(Service.visits, name)
+
+    async def _promptly(self, method: Prompt[Answer], name: str) -> Answer:
         """In the loop itself, as long as tgtd answers at once: the way into a thread and back takes
         longer than that. While it keeps anybody waiting, nobody tries."""
         if not self._slow:
             with suppress(Unavailable):
-                return self.service.target(name, hurry=True)
+                return method(self.service, name, hurry=True)
         self._slow += 1
         try:
-            return await self.read(Service.target, name)
+            return await self.read(method, name, hurry=False)
         finally:
             self._slow -= 1
 
