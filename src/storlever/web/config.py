@@ -172,7 +172,7 @@ Secrets = Annotated[bool, Query(description="with passwords; takes an admin, and
 Prune = Annotated[bool, Query(description="what the lists do not name goes")]
 
 
-@table.get("/config", Role.READER, response_model=Config)
+@table.get("/config", Role.READER, response_model=Config, large=True)
 async def get_config(core: Tagged, secrets: Secrets = False) -> Response:
     inventory = await _with_secrets(core) if secrets else None
     content = await core.read(_config, core, inventory)

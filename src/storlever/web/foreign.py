@@ -82,7 +82,7 @@ class Adopt(Given):
     )
 
 
-@table.get("/foreign_list", Role.READER)
+@table.get("/foreign_list", Role.READER, large=True)
 async def get_foreign(core: Core) -> list[ForeignShown]:
     return [ForeignShown.of(seen) for seen in core.service.foreign()]
 
