@@ -50,8 +50,8 @@ class History:
         self._most = most
 
     def keep(self, number: int, edit: Edit, entries: Iterable[Entry]) -> None:
-        """What the edit is about to replace; `entries` tell of it. Where nothing is to be kept, what
-        there is goes: with a gap behind it, it leads nowhere."""
+        """What the edit is about to replace; `entries` tell of it. Where nothing is to be kept,
+        what there is goes: with a gap behind it, it leads nowhere."""
         if not edit.for_tgtd:
             return
         if not self._most:
