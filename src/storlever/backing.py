@@ -6,7 +6,7 @@ import re
 import stat
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -158,24 +158,25 @@ def _measured(path: str, kind: Kind, status: os.stat_result) -> BackingStore:
     """Raises OSError."""
     if kind is Kind.FILE:
         return BackingStore(kind, _identity(status), status.st_size)
-    with _opened(path) as descriptor:
+    descriptor = _opened(path)
+    try:
         return BackingStore(kind, _identity(status), os.lseek(descriptor, 0, os.SEEK_END))
+    finally:
+        os.close(descriptor)
 
 
 def _examined(path: str, kind: Kind, status: os.stat_result) -> BackingStore:
     """Raises OSError."""
-    with _opened(path) as descriptor:
+    descriptor = _opened(path)
+    try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
         return BackingStore(kind, _identity(status), size, *_use(descriptor, status))
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _use(descriptor: int, status: os.stat_result) -> Use:
