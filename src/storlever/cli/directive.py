@@ -17,6 +17,11 @@ DEEPEST = 16
 """Blocks within blocks; targets.conf has two."""
 
 
+LONGEST = 4096
+"""Characters of a line, with those that it goes on in: some of the grammar takes the square of it
+to read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     file: str
@@ -81,6 +86,8 @@ def _uncommented(file: str, text: str) -> Iterator[Line]:
     within = False
     for number, whole in enumerate(text.split("\n"), 1):
         line = whole
+        if len(line) > LONGEST:
+            raise _too_long(Place(file, number))
         if re.search(r"/\*.*\*/", line):
             line = re.sub(r"\s*/\*.*\*/\s*", "", line, count=1, flags=re.ASCII)
         elif re.match(r"\s*/\*", line, re.ASCII):
@@ -98,6 +105,8 @@ def _joined(lines: Iterable[Line]) -> Iterator[Line]:
     for place, text in lines:
         line = text.lstrip(BLANKS) if begun else text
         start, before = begun or (place, "")
+        if len(before) + len(line) > LONGEST:
+            raise _too_long(start)
         if re.search(r"(?<!\\)\\$", line):
             begun = start, before + line[:-1].lstrip(BLANKS)
             continue
@@ -107,6 +116,10 @@ def _joined(lines: Iterable[Line]) -> Iterator[Line]:
             yield start, whole
     if begun:
         raise Malformed(begun[0], "this line goes on, and the file ends")
+
+
+def _too_long(place: Place) -> Malformed:
+    return Malformed(place, f"this line has more than {LONGEST} characters")
 
 
 BLANKS = " \t\n\r\f\v"
