@@ -156,6 +156,8 @@ def _block(key: str, name: str | None, place: Place, lines: deque[Line], depth: 
             if not depth:
                 raise Malformed(at, f"{line} ends what was not begun")
             break
+        if line.startswith("<<"):
+            raise Malformed(at, "a block begins with one <")  # the library takes some for another
         if begun := re.fullmatch(r"<([^/].*)>", line):
             blocks.append(_block(*_title(begun[1]), at, lines, depth + 1))
         else:
