@@ -2,8 +2,10 @@
 that what is written comes back as it was."""
 
 import json
+import os
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -156,6 +158,7 @@ lines = st.one_of(
 
 
 @settings(max_examples=8)
+@example(["<\\\n  <lun />", "<<lun>\n</lun>"])
 @given(st.lists(st.lists(lines, max_size=8).map("\n".join), min_size=30, max_size=30))
 @example([*REFUSED])
 def test_what_we_take_the_library_takes_alike(
@@ -501,6 +504,26 @@ def test_files_are_included_from_beside_the_file_in_order_and_once(tmp_path: Pat
     document, remarks = read(str(main))
     assert [each["iqn"][-1] for each in document["target_list"]] == ["a", "b"]
     assert remarks == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"key{' ' * 200_000}value",
+        f"{' ' * 200_000}x/**/",
+        "key \\\n" * 2000,
+        f"include {'{a,b}' * 24}",
+        "include pipe",
+        "include /dev/zero",
+    ],
+)
+def test_a_file_without_an_end_to_its_reading_is_malformed(tmp_path: Path, text: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "targets.conf").write_text(text)
+    began = time.monotonic()
+    with pytest.raises(Malformed):
+        read(str(tmp_path / "targets.conf"))
+    assert time.monotonic() - began < 5
 
 
 def test_a_file_that_is_not_there_is_a_failure(tmp_path: Path) -> None:

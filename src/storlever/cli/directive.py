@@ -17,6 +17,11 @@ DEEPEST = 16
 """Blocks within blocks; targets.conf has two."""
 
 
+LONGEST = 4096
+"""Characters of a line, with those that it goes on in: some of the grammar takes the square of it
+to read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     file: str
@@ -82,6 +87,8 @@ def _uncommented(file: str, text: str) -> Iterator[Line]:
     within = False
     for number, whole in enumerate(text.removesuffix("\n").split("\n"), 1):
         line = whole
+        if len(line) > LONGEST:
+            raise _too_long(Place(file, number))
         if re.search(r"/\*.*\*/", line):
             line = re.sub(r"\s*/\*.*\*/\s*", "", line, count=1, flags=re.ASCII)
         elif re.match(r"\s*/\*", line, re.ASCII):
@@ -98,8 +105,10 @@ def _joined(lines: Iterable[Line]) -> Iterator[Line]:
     library makes of other things within a line that goes on, nobody means: they are refused."""
     begun: Line | None = None
     for place, text in lines:
+        start, before = begun or (place, "")
+        if len(before) + len(text) > LONGEST:
+            raise _too_long(start)
         if re.search(r"(?<!\\)\\$", text):
-            start, before = begun or (place, "")
             begun = start, before + text[:-1].lstrip(BLANKS)
             continue
         if re.search(r"^\s*[^=]+?\s*=\s*<<|^\s*\S+?\s+<<", text, re.ASCII):
@@ -134,6 +143,10 @@ def _ends(place: Place, text: str) -> Iterator[Line]:
     yield place, "</>>"
 
 
+def _too_long(place: Place) -> Malformed:
+    return Malformed(place, f"this line has more than {LONGEST} characters")
+
+
 BLANKS = " \t\n\r\f\v"
 
 
@@ -159,6 +172,8 @@ def _block(key: str, name: str | None, place: Place, lines: deque[Line], depth: 
             if not depth:
                 raise Malformed(at, f"{line} ends what was not begun")
             break
+        if line.startswith("<<"):
+            raise Malformed(at, "a block begins with one <")  # the library takes some for another
         if begun := re.fullmatch(r"<([^/].*)>", line):
             blocks.append(_block(*_title(begun[1]), at, lines, depth + 1))
         else:

@@ -4,12 +4,15 @@ What is there already and not in the file stays. Each thing that is not taken, o
 else here, is told with its file and line.
 """
 
+import errno
 import os
+import re
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import glob
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from storlever.client import Client
 
 SPECIAL = frozenset("*?[{\\")
+LARGEST = 16 << 20
+"""Bytes of a file."""
+MOST_MEANT = 1000
+"""Patterns that one with braces may stand for."""
 
 
 def add(parser: ArgumentParser) -> None:
@@ -95,6 +102,8 @@ class Files:
 
     def included(self, pattern: str, place: Place) -> Sequence[tuple[str, str]]:
         """A pattern may mean no file at all; a name must be there. A folder means all its files."""
+        if sum(1 for _ in islice(_braces(pattern), MOST_MEANT + 1)) > MOST_MEANT:
+            raise Malformed(place, f"include {pattern}: stands for more than {MOST_MEANT} patterns")
         found = self._found(pattern)
         if not found and not SPECIAL & set(pattern):
             raise Malformed(place, f"include {pattern}: there is no such file")
@@ -103,6 +112,8 @@ class Files:
             if (known := each.resolve()) in self.seen:
                 continue
             self.seen.add(known)
+            if not each.is_file():  # of a pipe or a device there may be no end
+                raise Malformed(place, f"include {each}: is no file")
             try:
                 read.append((str(each), _read(each)))
             except OSError as error:
@@ -132,14 +143,17 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.exists() else []
 
 
-def _braces(pattern: str) -> list[str]:
+def _braces(pattern: str) -> Iterator[str]:
     """`{a,b}` as a and b; those within braces are left as they are."""
-    before, brace, rest = pattern.partition("{")
-    inner, end, after = rest.partition("}")
-    if not brace or not end:
-        return [pattern]
-    return [before + each + more for each in inner.split(",") for more in _braces(after)]
+    parts = re.split(r"\{([^}]*)\}", pattern)
+    words = [part.split(",") if number % 2 else [part] for number, part in enumerate(parts)]
+    return map("".join, product(*words))
 
 
 def _read(path: Path) -> str:
-    return os.fsdecode(path.read_bytes()).removeprefix("\ufeff")
+    """Raises OSError."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, f"is larger than {LARGEST} bytes")
+    return os.fsdecode(content).removeprefix("\ufeff")
