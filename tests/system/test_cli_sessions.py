@@ -1,4 +1,4 @@
-"""Sessions, access, events and the doctor by command, with the real service."""
+"""Sessions, access and events by command, with the real service."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from storlever.cli.failure import Status
 from storlever.client import Client
 from tests.initiator import Initiator
 from tests.shell import Shell
-from tests.world import STORLEVER, StorLever, folder, image, wait_until
+from tests.world import STORLEVER, StorLever, image, wait_until
 
 IQN = "iqn.2026-01.test:sessions"
 INITIATOR = "iqn.2026-01.test:initiator"
@@ -119,38 +119,3 @@ def test_the_events_of_a_client_go_on_where_they_were(shell: Shell) -> None:
 def test_the_metrics_can_be_read(shell: Shell) -> None:
     with Client(f"http://127.0.0.1:{shell.service.port}") as client:
         assert "# HELP" in client.metrics()
-
-
-# -- the doctor
-
-
-def test_a_sound_service_has_a_clean_bill(shell: Shell) -> None:
-    text = shell.told("doctor")
-    assert "FAIL" not in text
-    assert "the service is ready" in text
-    assert f"{shell.service.portal} accepts connections" in text
-    assert "nobody else's" in text
-
-
-def test_what_is_wrong_is_found(shell: Shell) -> None:
-    shell.told("target", "create", f"{IQN}.open")
-    (shell.service.state).chmod(0o755)
-    try:
-        done = shell.run("doctor", "--portal", "127.0.0.1:1")
-    finally:
-        shell.service.state.chmod(0o700)
-    assert done.returncode == Status.FAILED
-    for finding in (
-        f"WARN  {IQN}.open admits everyone",
-        "FAIL  nobody serves iSCSI at 127.0.0.1:1",
-        f"FAIL  others may use {shell.service.state} (0755)",
-    ):
-        assert finding in done.stdout
-
-
-def test_a_service_that_is_not_there_is_found() -> None:
-    with folder() as path:
-        done = Shell(StorLever(path)).run("doctor")
-    assert done.returncode == Status.FAILED
-    assert "FAIL  the service does not answer" in done.stdout
-    assert "Traceback" not in done.stderr
