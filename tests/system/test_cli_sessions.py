@@ -49,12 +49,24 @@ def test_who_is_kept_out_is_told(shell: Shell) -> None:
     assert target["initiator_name_list"] == ["iqn.2026-01.test:other"]
 
 
+def test_whoever_cannot_be_kept_out_alone_stays(shell: Shell) -> None:
+    with Initiator(shell.service.portal, IQN):
+        (session,) = wait_until(lambda: shell.found("session", "list", IQN))
+        close = ("session", "close", IQN, str(session["id"]))
+        assert "closes 1 session" in shell.told(*close, "--dry-run")
+        shell.told("target", "set", IQN, "--initiator")
+        said = shell.fails(Status.CONFLICT, *close, "--block", "--yes")
+        assert "storlever target set" in said
+        assert shell.found("session", "list", IQN)[0]["id"] == session["id"]
+
+
 def test_whether_an_initiator_is_admitted_is_told_and_is_the_status(shell: Shell) -> None:
     asked = ("access", IQN, "--address", "10.0.0.1", "--initiator")
     assert shell.told(*asked, INITIATOR).startswith("admitted (initiator_name_list)")
     done = shell.run(*asked, "iqn.2026-01.test:stranger")
     assert done.returncode == Status.FAILED
     assert done.stdout.startswith("not admitted")
+    assert shell.found(*asked, INITIATOR)["admitted"] is True
 
 
 @contextmanager
@@ -96,6 +108,18 @@ def test_what_happens_is_printed_through_a_restart_of_the_service(shell: Shell) 
         assert next_of("target-deleted")["iqn"] == f"{IQN}.x"
         watch.send_signal(signal.SIGINT)
         assert watch.wait(10) == Status.INTERRUPTED
+
+
+def test_a_watch_goes_on_after_the_event_that_it_is_told(shell: Shell) -> None:
+    with watching(shell, "-o", "json") as watch:
+        assert watch.stdout is not None
+        wait_until(lambda: made(shell))
+        first = json.loads(watch.stdout.readline())
+    shell.told("target", "delete", f"{IQN}.x", "--yes")
+    with watching(shell, "-o", "json", "--since", first["id"]) as watch:
+        assert watch.stdout is not None
+        later = (json.loads(line) for line in watch.stdout)
+        assert next(each for each in later if each["type"] == "target-deleted")["iqn"] == f"{IQN}.x"
 
 
 def made(shell: Shell) -> bool:
