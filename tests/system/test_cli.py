@@ -131,6 +131,11 @@ def test_lists_that_many_edit_at_once_lose_nothing(shell: Shell, target: str) ->
     assert set(shell.found("target", "show", target)["initiator_addr_list"]) == added
 
 
+def test_a_change_that_says_nothing_is_no_change(shell: Shell, target: str) -> None:
+    assert "nothing to set" in shell.fails(Status.USAGE, "target", "set", target)
+    assert "nothing to set" in shell.fails(Status.USAGE, "lun", "set", target, "1")
+
+
 def test_what_may_be_there_or_gone_already_is_no_failure(shell: Shell, target: str) -> None:
     shell.told("target", "create", target, "--exists-ok")
     shell.told("target", "delete", target, "--yes", "--missing-ok")

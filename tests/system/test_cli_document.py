@@ -60,6 +60,47 @@ def test_what_a_document_does_not_name_goes_only_if_that_is_agreed_to(furnished:
     assert furnished.told("target", "list") == f"{ONE}\n"
 
 
+def test_what_is_lost_is_told_before_it_is_agreed_to_and_kept_if_it_is_not(
+    furnished: Shell,
+) -> None:
+    file = furnished.service.root / "document"
+    file.write_text('{"version": 1, "target_list": []}')
+    apply = ("config", "apply", str(file), "--prune")
+    with Initiator(furnished.service.portal, ONE, user="joe", password=PASSWORD):
+        assert "--force" in furnished.fails(Status.CONFLICT, *apply, "--yes")
+        forced = (*apply, "--force")
+        assert f"closes 1 session of {ONE}" in furnished.told(*forced, "--dry-run")
+        said = furnished.fails(Status.USAGE, *forced)
+        assert "takes 2 steps, of which hosts notice 1, and there is no terminal" in said
+        status, seen = furnished.asked(*forced, typed=[("[y/N] ", "n")])
+        assert status == Status.FAILED
+        assert f"closes 1 session of {ONE}" in seen
+        assert len(furnished.found("target", "list")) == 2
+        furnished.told(*forced, "--yes")
+    assert furnished.found("target", "list") == []
+
+
+def test_sessions_in_the_way_of_a_document_are_named(furnished: Shell) -> None:
+    text = json.dumps({"version": 1, "target_list": [{"iqn": ONE, "state": "offline"}]})
+    with Initiator(furnished.service.portal, ONE, user="joe", password=PASSWORD):
+        done = furnished.run("config", "apply", "-", typed=text)
+    assert done.returncode == Status.CONFLICT
+    assert "in the way: iqn.2026-01.test:initiator from 127.0.0.1" in done.stderr
+
+
+def test_a_restore_is_agreed_to_first(furnished: Shell) -> None:
+    (newest,) = furnished.found("revision", "list", "--limit", "1")
+    furnished.told("target", "set", ONE, "--state", "offline")
+    restore = ("revision", "restore", str(newest["revision"]))
+    assert "--yes" in furnished.fails(Status.USAGE, *restore)
+    status, _ = furnished.asked(*restore, typed=[("[y/N] ", "n")])
+    assert status == Status.FAILED
+    assert furnished.found("target", "show", ONE)["state"] == "offline"
+    status, _ = furnished.asked(*restore, typed=[("[y/N] ", "yes")])
+    assert status == Status.DONE
+    assert furnished.found("target", "show", ONE)["state"] == "ready"
+
+
 @pytest.mark.parametrize("text", ["[1]", "{", "a: [", "2026-99-99", "a: !!python/name:os.system"])
 def test_what_is_no_document_is_not_begun(shell: Shell, text: str) -> None:
     assert shell.run("config", "apply", "-", typed=text).returncode in (

@@ -1,4 +1,4 @@
-"""Sessions, access, events and the doctor by command, with the real service."""
+"""Sessions, access and events by command, with the real service."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from storlever.cli.failure import Status
 from storlever.client import Client
 from tests.initiator import Initiator
 from tests.shell import Shell
-from tests.world import STORLEVER, StorLever, folder, image, wait_until
+from tests.world import STORLEVER, StorLever, image, wait_until
 
 IQN = "iqn.2026-01.test:sessions"
 INITIATOR = "iqn.2026-01.test:initiator"
@@ -49,12 +49,24 @@ def test_who_is_kept_out_is_told(shell: Shell) -> None:
     assert target["initiator_name_list"] == ["iqn.2026-01.test:other"]
 
 
+def test_whoever_cannot_be_kept_out_alone_stays(shell: Shell) -> None:
+    with Initiator(shell.service.portal, IQN):
+        (session,) = wait_until(lambda: shell.found("session", "list", IQN))
+        close = ("session", "close", IQN, str(session["id"]))
+        assert "closes 1 session" in shell.told(*close, "--dry-run")
+        shell.told("target", "set", IQN, "--initiator")
+        said = shell.fails(Status.CONFLICT, *close, "--block", "--yes")
+        assert "storlever target set" in said
+        assert shell.found("session", "list", IQN)[0]["id"] == session["id"]
+
+
 def test_whether_an_initiator_is_admitted_is_told_and_is_the_status(shell: Shell) -> None:
     asked = ("access", IQN, "--address", "10.0.0.1", "--initiator")
     assert shell.told(*asked, INITIATOR).startswith("admitted (initiator_name_list)")
     done = shell.run(*asked, "iqn.2026-01.test:stranger")
     assert done.returncode == Status.FAILED
     assert done.stdout.startswith("not admitted")
+    assert shell.found(*asked, INITIATOR)["admitted"] is True
 
 
 @contextmanager
@@ -98,6 +110,18 @@ def test_what_happens_is_printed_through_a_restart_of_the_service(shell: Shell) 
         assert watch.wait(10) == Status.INTERRUPTED
 
 
+def test_a_watch_goes_on_after_the_event_that_it_is_told(shell: Shell) -> None:
+    with watching(shell, "-o", "json") as watch:
+        assert watch.stdout is not None
+        wait_until(lambda: made(shell))
+        first = json.loads(watch.stdout.readline())
+    shell.told("target", "delete", f"{IQN}.x", "--yes")
+    with watching(shell, "-o", "json", "--since", first["id"]) as watch:
+        assert watch.stdout is not None
+        later = (json.loads(line) for line in watch.stdout)
+        assert next(each for each in later if each["type"] == "target-deleted")["iqn"] == f"{IQN}.x"
+
+
 def made(shell: Shell) -> bool:
     """A target, again and again until the watch has begun to look."""
     shell.run("target", "delete", f"{IQN}.x", "--yes", "--missing-ok")
@@ -119,38 +143,3 @@ def test_the_events_of_a_client_go_on_where_they_were(shell: Shell) -> None:
 def test_the_metrics_can_be_read(shell: Shell) -> None:
     with Client(f"http://127.0.0.1:{shell.service.port}") as client:
         assert "# HELP" in client.metrics()
-
-
-# -- the doctor
-
-
-def test_a_sound_service_has_a_clean_bill(shell: Shell) -> None:
-    text = shell.told("doctor")
-    assert "FAIL" not in text
-    assert "the service is ready" in text
-    assert f"{shell.service.portal} accepts connections" in text
-    assert "nobody else's" in text
-
-
-def test_what_is_wrong_is_found(shell: Shell) -> None:
-    shell.told("target", "create", f"{IQN}.open")
-    (shell.service.state).chmod(0o755)
-    try:
-        done = shell.run("doctor", "--portal", "127.0.0.1:1")
-    finally:
-        shell.service.state.chmod(0o700)
-    assert done.returncode == Status.FAILED
-    for finding in (
-        f"WARN  {IQN}.open admits everyone",
-        "FAIL  nobody serves iSCSI at 127.0.0.1:1",
-        f"FAIL  others may use {shell.service.state} (0755)",
-    ):
-        assert finding in done.stdout
-
-
-def test_a_service_that_is_not_there_is_found() -> None:
-    with folder() as path:
-        done = Shell(StorLever(path)).run("doctor")
-    assert done.returncode == Status.FAILED
-    assert "FAIL  the service does not answer" in done.stdout
-    assert "Traceback" not in done.stderr

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from storlever.cli import advice, connect, output, program, reach
 from storlever.cli.failure import Failure, Status
 from storlever.cli.target import _edited
+from storlever.client import Conflict
 from tests import commands
 from tests.world import STORLEVER, folder
 
@@ -78,6 +79,16 @@ def test_yaml_says_what_json_says_and_steers_no_terminal(found: Any) -> None:
 )
 def test_sizes_are_told_in_binary_units(count: int | None, shown: str) -> None:
     assert output.size(count) == shown
+
+
+def test_numbers_and_sizes_stand_at_the_right_of_a_table_and_words_at_its_left() -> None:
+    found = [{"lun": 1, "size": "16 MiB", "path": "/a"}, {"lun": 200, "size": "-", "path": "/bcd"}]
+    assert output.table([*found], ["lun", "size", "path", "reason"]) == [
+        "LUN    SIZE  PATH  REASON",
+        "  1  16 MiB  /a    -",
+        "200       -  /bcd  -",
+    ]
+    assert output.table([], ["lun"]) == ["LUN"]
 
 
 # -- where the service is
@@ -147,6 +158,8 @@ def test_a_service_that_is_not_there_is_said_with_what_to_do() -> None:
         ("target", "list", "--url", "https://localhost:1", "--ca-file", "/nowhere"),
         ("target", "list", "--socket", "/a", "--url", "http://b"),
         ("conf", "set"),
+        ("config", "apply", "/nowhere"),
+        ("import", "/nowhere"),
     ],
     ids=" ".join,
 )
@@ -155,6 +168,16 @@ def test_what_cannot_be_begun_ends_with_2_and_a_sentence(arguments: tuple[str, .
     assert done.returncode == Status.USAGE, done
     assert done.stderr.startswith(("storlever: ", "usage: "))
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_request_could_say_is_left_to_the_advice() -> None:
+    said = {
+        "sessions-active": "target x has sessions; say force=true to close them",
+        "backing-store-in-use": 'a; b; say "shared": true to serve it twice',
+        "lun-busy": "commands are in flight; look",
+    }
+    told = [program._worded(Conflict(409, code, detail)) for code, detail in said.items()]
+    assert told == ["target x has sessions", "a; b", "commands are in flight; look"]
 
 
 def test_every_advice_is_about_a_code_that_exists() -> None:

@@ -643,6 +643,15 @@ def test_nothing_that_a_shell_may_take_for_its_own_is_written(field: str, value:
     assert len(missing) == 1
 
 
+def test_luns_of_one_target_that_share_a_store_are_not_written() -> None:
+    """tgt-admin would take them for one LUN that has two numbers."""
+    shared = {**PLAIN_LUN, "shared": True}
+    one = {**PLAIN, "lun_list": [shared, {**shared, "lun": 2}]}
+    text, (missing,) = render({"conf": {}, "user_list": [], "target_list": [one]})
+    assert ONE not in text
+    assert "/a" in missing
+
+
 def test_a_password_that_cannot_be_written_is_not_told() -> None:
     one = {**PLAIN, "incominguser_list": ["joe"]}
     for user in ({"username": "joe", "password": "S3CRET;reboot"}, {"username": "joe"}):

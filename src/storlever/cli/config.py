@@ -60,7 +60,8 @@ def read(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {file}: {error}", status=Status.USAGE) from None
+        why = getattr(error, "strerror", None) or error
+        raise Failure(f"cannot read {file}: {why}", status=Status.USAGE) from None
     document = _parsed(file, text)
     if not isinstance(document, dict):
         raise Failure(f"{file} holds no document: it is no object", status=Status.USAGE)

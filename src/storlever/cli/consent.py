@@ -10,15 +10,17 @@ from storlever.cli.output import printable
 
 
 def ask(what: str) -> None:
-    """`what`: as in "deletes 3 LUNs". Raises Failure unless somebody agrees."""
+    """`what`: as in "deletes 3 LUNs"; more of it may stand on further lines. Raises Failure unless
+    somebody agrees."""
+    first, *more = map(printable, what.split("\n"))
     if not sys.stdin.isatty():
         raise Failure(
-            f"this {what}, and there is no terminal to ask at",
+            f"this {first}, and there is no terminal to ask at",
             status=Status.USAGE,
-            advice="say --yes, if it shall be so",
+            advice="say --yes, if it shall be so; --dry-run tells all that it would do",
         )
-    told = "\n".join(map(printable, what.split("\n")))
-    print(f"This {told}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    told = "\n".join([f"{first}:", *more, ""]) if more else f"{first}. "
+    print(f"This {told}Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("nothing was done")
 

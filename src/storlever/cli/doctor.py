@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from storlever.cli import connect, output, reach
+from storlever.cli.advice import ADVICE
 from storlever.cli.failure import Status
 from storlever.client import operations
 from storlever.client.errors import ClientError, Unreachable
@@ -67,7 +68,7 @@ def run(arguments: Namespace) -> int:
 def examine(arguments: Namespace) -> Iterator[Finding]:
     """Raises Failure where the flags make no sense."""
     options = reach.options(arguments, os.environ)
-    yield tgtd()
+    yield tgtd(os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     if options["socket"]:
         yield from state(options["socket"].parent.parent)
         yield from aio(Path("/proc/sys/fs"))
@@ -76,18 +77,21 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
             yield from service(client)
             host = urlsplit(options["url"]).hostname or "localhost"
             portals = arguments.portal or connect.reachable(client.portals(), host)
+            if not portals:
+                yield Finding(WARN, "tgtd has no portal that is known", "say --portal HOST:PORT")
             yield from map(portal, portals)
         except Unreachable as error:
             yield Finding(FAIL, f"the service does not answer: {error}", "start it, or say where")
         except ClientError as error:
-            yield Finding(FAIL, f"the service does not tell: {error}", "use a reader's token")
+            advice = ADVICE.get(getattr(error, "code", ""), "see its log")
+            yield Finding(FAIL, f"the service does not tell: {error}", advice)
 
 
 # -- this machine
 
 
-def tgtd() -> Finding:
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+def tgtd(path: str) -> Finding:
+    """`path`: the folders to look in."""
     if found := shutil.which("tgtd", path=path):
         return Finding(OK, f"tgtd is {found}")
     return Finding(WARN, "there is no tgtd on this machine", "install tgt, unless it is elsewhere")
@@ -100,13 +104,18 @@ def state(folder: Path) -> Iterator[Finding]:
         for name in ("state.db", "secret.key"):
             if (folder / name).exists():
                 yield from _private(folder / name, 0o600)
-        free = shutil.disk_usage(folder).free
+        yield room(folder, shutil.disk_usage(folder).free)
     except OSError as error:
         yield Finding(WARN, f"cannot look at {folder}: {error.strerror}", "run it as root")
-        return
-    level = FAIL if free < TOO_LITTLE else WARN if free < LITTLE else OK
-    room = f"{output.size(free)} free for the state in {folder}"
-    yield Finding(level, room, "" if level == OK else "make room: without, nothing can be changed")
+
+
+def room(folder: Path, free: int) -> Finding:
+    """`free`: bytes."""
+    said = f"{output.size(free)} free for the state in {folder}"
+    if free >= LITTLE:
+        return Finding(OK, said)
+    level = FAIL if free < TOO_LITTLE else WARN
+    return Finding(level, said, "make room: without, nothing can be changed")
 
 
 def _private(path: Path, mode: int) -> Iterator[Finding]:
@@ -158,7 +167,8 @@ def clock(date: str | None, now: float) -> Iterator[Finding]:
 
 def told(readiness: "Readiness") -> Iterator[Finding]:
     if readiness.status == "ready":
-        yield Finding(OK, "the service is ready, and tgtd has what it should")
+        missing = ", but for:" if readiness.failing else ""
+        yield Finding(OK, f"the service is ready, and tgtd has what it should{missing}")
     else:
         yield Finding(FAIL, f"not ready: {readiness.reason}", "see its log, and tgtd's")
     for each in readiness.failing:
@@ -171,16 +181,18 @@ def told(readiness: "Readiness") -> Iterator[Finding]:
 
 def targets(found: Iterable["Target"]) -> Iterator[Finding]:
     """Whom they admit."""
-    wide = [
-        each.iqn
-        for each in found
-        if not each.incominguser_list and not (each.initiator_addr_list or each.initiator_name_list)
-    ]
+    wide = [each.iqn for each in found if not each.incominguser_list and _open(each)]
     for iqn in wide:
         advice = f"storlever target set {iqn} --initiator …, or user add"
         yield Finding(WARN, f"{iqn} admits everyone", advice)
     if not wide:
         yield Finding(OK, "no target admits everyone")
+
+
+def _open(target: "Target") -> bool:
+    """Whether it asks nobody where they come from."""
+    addresses = target.initiator_addr_list
+    return "ALL" in addresses or not (addresses or target.initiator_name_list)
 
 
 def portal(where: str) -> Finding:

@@ -91,7 +91,10 @@ def _list(client: "Client", arguments: Namespace) -> int:
 
 
 def _show(client: "Client", arguments: Namespace) -> int:
-    output.whole(found(client, operations.lun(arguments.iqn, arguments.lun)), arguments.output)
+    lun = found(client, operations.lun(arguments.iqn, arguments.lun))
+    if arguments.output == "table" and lun["size"] is not None:
+        lun["size"] = f"{output.size(lun['size'])} ({lun['size']} bytes)"
+    output.whole(lun, arguments.output)
     return Status.DONE
 
 
@@ -143,6 +146,8 @@ def _add_as(client: "Client", arguments: Namespace, number: int) -> int:
 
 def _set(client: "Client", arguments: Namespace) -> int:
     path = None if arguments.path is None else _path(arguments.path)
+    if path is None and set(_given(arguments).values()) == {None}:
+        raise Failure("nothing to set: say what, such as --path", status=Status.USAGE)
     call = operations.set_lun(
         arguments.iqn, arguments.lun, path=path, **_given(arguments), force=arguments.force
     )

@@ -1,6 +1,7 @@
 """What the commands print."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -8,6 +9,8 @@ from typing import Any
 
 FORMS = ("table", "json", "yaml")
 Row = Mapping[str, Any]
+AMOUNT = re.compile(r"[0-9]+(\.[0-9])?( [KMGTP]?i?B)?|-", re.ASCII)
+"""A number or a size, or none of them."""
 
 
 def printable(text: str) -> str:
@@ -53,8 +56,15 @@ def yaml(found: Any) -> str:
 def table(found: Iterable[Row], columns: Sequence[str]) -> list[str]:
     lines = [[_title(column) for column in columns]]
     lines += [[cell(each.get(column)) for column in columns] for each in found]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    columns_of = [_aligned(column) for column in zip(*lines, strict=True)]
+    return ["  ".join(line).rstrip() for line in zip(*columns_of, strict=True)]
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    """As wide as its widest; numbers and sizes to the right, below their title."""
+    width = max(map(len, column))
+    right = all(map(AMOUNT.fullmatch, column[1:])) and {*column[1:]} - {"-"}
+    return [each.rjust(width) if right else each.ljust(width) for each in column]
 
 
 def fields(found: Row) -> list[str]:

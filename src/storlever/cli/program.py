@@ -102,9 +102,17 @@ def _explain(error: Exception) -> None:
     if isinstance(error, Unreachable):
         say(f"the service does not answer: {error}")
     else:
-        say(str(error))
+        say(_worded(error))
     for line in _more(error):
         say(line)
+
+
+def _worded(error: Exception) -> str:
+    """Without what to say in a request to have it all the same: the advice has that as a flag."""
+    said = str(error)
+    before, _, last = said.rpartition("; ")
+    hinted = before and ("=true" in last or '": true' in last)
+    return before if hinted and getattr(error, "code", "") in ADVICE else said
 
 
 def _more(error: Exception) -> Iterator[str]:

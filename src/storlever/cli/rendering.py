@@ -57,6 +57,10 @@ def _target(target: Json, passwords: Mapping[str, str], paths: Counter[str]) -> 
             yield f"    {direction}user {_user(name, passwords)}"
     if target["state"] == "offline":
         yield "    state offline"
+    stores = Counter((lun["direct_map"], lun["path"]) for lun in target["lun_list"])
+    for (_, path), count in stores.items():
+        if count > 1:
+            raise Unsayable(f"{count} of its LUNs serve {path}, which tgt-admin would take for one")
     for lun in target["lun_list"]:
         yield from (f"    {line}" for line in _lun(lun, several=paths[lun["path"]] > 1))
     yield "</target>"

@@ -126,6 +126,8 @@ def _create(client: "Client", arguments: Namespace) -> int:
 
 
 def _set(client: "Client", arguments: Namespace) -> int:
+    if all(getattr(arguments, name) is None for name in ("state", "address", "initiator", *EDITS)):
+        raise Failure("nothing to set: say what, such as --state", status=Status.USAGE)
     for _ in range(TRIES - 1):
         with suppress(PreconditionFailed):
             return _set_once(client, arguments)

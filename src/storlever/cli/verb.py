@@ -114,12 +114,11 @@ def foretold(client: "Client", call: "Call[Done]") -> str:
     """What a write would do, for whoever has to agree."""
     steps = client.rehearse(call).steps
     effects = [each for each in steps if each.effect != "none"]
-    told = [f"\n  {each.step} [{each.effect}]" for each in effects[:MOST_TOLD]]
+    told = [f"  {each.step} [{each.effect}]" for each in effects[:MOST_TOLD]]
     if len(effects) > MOST_TOLD:
-        told.append(f"\n  and {len(effects) - MOST_TOLD} more")
-    return (
-        f"takes {count(len(steps), 'step')}, of which hosts notice {len(effects)}{''.join(told)}\n"
-    )
+        told.append(f"  and {len(effects) - MOST_TOLD} more")
+    first = f"takes {count(len(steps), 'step')}, of which hosts notice {len(effects) or 'none'}"
+    return "\n".join([first, *told])
 
 
 def note(text: str) -> None:
