@@ -107,6 +107,11 @@ class Inventory:
             raise NotFound(f"target {name} has no LUN {lun}", code="lun-not-found")
         return unit
 
+    def units(self, name: str) -> tuple[LogicalUnit, ...]:
+        """None where there is no such target."""
+        target = self.targets.get(name)
+        return target.units if target else ()
+
     def find(self, name: str, lun: int) -> LogicalUnit | None:
         target = self.targets.get(name)
         return target.unit(lun) if target else None

@@ -40,12 +40,15 @@ MAY = {
     "clock": "",
     "throttle": "",
     "user": "errors",
+    "status": "failures model",
+    "warning": "inventory model names",
+    "unit": "errors model",
     "alarm": "",
     "admission": "errors model names",
     "counters": "model",
     "events": "audit clock inventory model",
     "tally": "",
-    "figures": "inventory model tally",
+    "figures": "failures inventory model status tally",
     "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
     "observed plan tally",
     "sampler": "clock counters errors events inventory model reconciler",
@@ -56,9 +59,11 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "admission adoption audit backing clock document errors events failpoint figures "
-    "group inventory losses model names principal receipt reconciler rehearsal sampler shelf "
-    "throttle token",
+    "backlog": "audit clock principal throttle",
+    "writer": "audit backlog clock errors events failpoint group inventory model principal receipt "
+    "reconciler rehearsal shelf",
+    "service": "admission adoption audit backing clock document errors figures inventory losses "
+    "model principal reconciler rehearsal sampler shelf status token unit warning writer",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -90,6 +95,8 @@ PURE = {
     "claims",
     "backoff",
     "failures",
+    "status",
+    "warning",
     "principal",
     "audit",
     "admission",
@@ -129,10 +136,13 @@ FOR_WEB = {
     "rehearsal",
     "sampler",
     "service",
+    "status",
     "tally",
     "throttle",
     "token",
+    "unit",
     "user",
+    "writer",
 }
 FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "principal", "token"}
 BESIDE = {"cli": "client"}

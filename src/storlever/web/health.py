@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from storlever.principal import Role
-from storlever.service import Health
+from storlever.status import Health
 from storlever.web.edge import Edge
 from storlever.web.table import Table
 from storlever.web.threads import Threaded

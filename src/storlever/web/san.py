@@ -12,7 +12,6 @@ from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from storlever import names
-from storlever.document import TargetPart
 from storlever.errors import Fault, Forbidden, Invalid
 from storlever.inventory import Direction
 from storlever.principal import Role
@@ -122,7 +121,7 @@ async def post_target(
 ) -> Response:
     """With users, lists and LUNs where they are given: all of it, or nothing."""
     part, accounts = body.part(), body.accounts()
-    same = resource.same_target(part or TargetPart(body.iqn), accounts) if exists_ok else None
+    same = resource.same_target(part, accounts) if exists_ok else None
     core.of(resource.target(body.iqn), same)
     warnings = await core.write(Service.add_target, body.iqn, part, accounts, overrule=force)
     return _created(core, warnings, "target_list", body.iqn)

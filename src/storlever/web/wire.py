@@ -15,7 +15,7 @@ from storlever.document import TargetPart, UnitPart
 from storlever.errors import Fault, Invalid
 from storlever.inventory import Direction
 from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth
-from storlever.service import TargetStatus, UnitStatus
+from storlever.status import TargetStatus, UnitStatus
 
 ABSENT: Any = None
 """Default of a field that is left as it is when it is not given; null is not a value for it."""
@@ -297,10 +297,7 @@ class TargetCreate(TargetUpdate):
     outgoinguser_list: list[UserCreate] = Field(default=ABSENT, max_length=1)
     lun_list: list[LunCreate] = Field(default=ABSENT, max_length=names.LUN_MAX)
 
-    def part(self) -> TargetPart | None:
-        """None where nothing but the name is given."""
-        if self.model_fields_set == {"iqn"}:
-            return None
+    def part(self) -> TargetPart:
         return TargetPart(
             self.iqn,
             **self.changes(),

@@ -15,7 +15,7 @@ from storlever.inventory import Inventory
 from storlever.principal import Act
 from storlever.receipt import HEADER, Done, Key
 from storlever.rehearsal import Rehearsal
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.token import token_name
 from storlever.web.asked import location
 from storlever.web.body import JsonRequest
@@ -25,6 +25,7 @@ from storlever.web.resource import Same, excused
 from storlever.web.table import say
 from storlever.web.threads import Answer, Given, Method, Threaded
 from storlever.web.wire import grammar
+from storlever.writer import Write
 
 KEY = r"^[!-~]([ -~]{0,253}[!-~])?$"
 """What RFC 9110 lets a header's value be, of printable ASCII."""
