@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 from storlever import failpoint, names
 from storlever.errors import NotFound
 from storlever.inventory import Inventory
-from storlever.principal import Act
+from storlever.principal import Act, Role
 from storlever.receipt import HEADER, Done, Key
 from storlever.rehearsal import Rehearsal
 from storlever.service import Service
@@ -61,6 +61,10 @@ class Writing:
     @property
     def act(self) -> Act:
         return act_of(self.request.scope)
+
+    @property
+    def by_admin(self) -> bool:
+        return self.act.principal.role >= Role.ADMIN
 
     def of(self, view: View, same: Same | None = None) -> "Writing":
         """`view`: the resource that is made, changed or removed. `same`: whether one that is there
