@@ -116,8 +116,8 @@ class Service(Writer):
         return self._reconciler.foreign
 
     def visits(self, name: str, *, hurry: bool = False) -> list[Visit]:
-        """The sessions of a target now, by number. Raises NotFound, and Unavailable; with `hurry`
-        at once, which says nothing."""
+        """The sessions of a target now, by number. Raises NotFound and Unavailable. `hurry`: as of
+        `target`."""
         self.inventory.target(name)
         self._reconciler.require_up()
         known = self.sampler.visits(name)
@@ -287,22 +287,27 @@ class Service(Writer):
         new, or ask more of their store than before, or open it `again`. `overrule`: although the
         machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
         stands = self._stands(edit, again, given=given, at=at or {})
-        inventories = self._latest.after(edit), self.inventory.after(edit)
-        stores = self._shelf.usable(stands, inventories, force=overrule)
-        size = self._reconciler.backend.unit_size
+        stores = self._usable(stands, edit, overrule=overrule)
         reopen = frozenset(
-            place
-            for place, stand in ((stand.place, stand) for stand in stands if stand.old)
-            if self._shelf.moved(place, stand.unit, stores[place], size(*place))
+            stand.place for stand in stands if stand.old and self._moved(stand, stores[stand.place])
         )
-        for name, _ in reopen:
-            edit = edit or Edit({name: self._latest.target(name)})
+        if reopen and not edit:  # nothing is wished anew, and there is something to do
+            edit = Edit({name: self._latest.target(name) for name, _ in reopen})
         self._enact(
-            edit,
-            force=force,
-            reopen=reopen,
-            verify=lambda: self._require_same(stands, stores),
+            edit, force=force, reopen=reopen, verify=lambda: self._require_same(stands, stores)
         )
+
+    def _usable(
+        self, stands: Sequence[Stand], edit: Edit, *, overrule: bool
+    ) -> dict[Place, BackingStore]:
+        """What stands behind each, whichever of the writes in force become durable. Raises Invalid
+        and Conflict."""
+        inventories = self._latest.after(edit), self.inventory.after(edit)
+        return self._shelf.usable(stands, inventories, force=overrule)
+
+    def _moved(self, stand: Stand, store: BackingStore) -> bool:
+        size = self._reconciler.backend.unit_size(*stand.place)
+        return self._shelf.moved(stand.place, stand.unit, store, size)
 
     def _stands(
         self, edit: Edit, again: Set[Place], *, given: bool, at: Mapping[Place, str]
@@ -456,9 +461,7 @@ class Service(Writer):
                 self._latest.require_same_secret(account)
             edit = self._latest.add_whole(target, accounts)
             stands = self._stands(edit, frozenset(), given=False, at={})
-            inventories = self._latest.after(edit), self.inventory.after(edit)
-            stores = self._shelf.usable(stands, inventories, force=overrule)
-            self._require_served(stands, stores)
+            self._require_served(stands, self._usable(stands, edit, overrule=overrule))
             self._welcome(target, edit)
         return warning.of_accounts(*accounts)
 

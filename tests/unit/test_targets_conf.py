@@ -126,6 +126,13 @@ def test_it_is_read_as_the_library_of_tgt_admin_reads_it(tmp_path: Path) -> None
         assert stripped(found) == stripped(want), text
 
 
+@pytest.mark.parametrize("text", ["k v\\", "k v\\\n"])
+def test_a_file_does_not_end_with_a_line_that_goes_on(text: str) -> None:
+    """The library loses it."""
+    with pytest.raises(Malformed, match="goes on"):
+        parse("file", text, nothing)
+
+
 def stripped(found: Any) -> Any:
     """Without the blanks at the end of a block's name, which the library leaves there."""
     if isinstance(found, dict):

@@ -79,7 +79,7 @@ def _lines(file: str, text: str, include: Include) -> Iterator[Line]:
 
 def _uncommented(file: str, text: str) -> Iterator[Line]:
     within = False
-    for number, whole in enumerate(text.split("\n"), 1):
+    for number, whole in enumerate(text.removesuffix("\n").split("\n"), 1):
         line = whole
         if re.search(r"/\*.*\*/", line):
             line = re.sub(r"\s*/\*.*\*/\s*", "", line, count=1, flags=re.ASCII)

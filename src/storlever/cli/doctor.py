@@ -21,6 +21,7 @@ from storlever.cli import connect, output, reach
 from storlever.cli.failure import Status
 from storlever.client import operations
 from storlever.client.errors import ClientError, Unreachable
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -60,7 +61,7 @@ def run(arguments: Namespace) -> int:
     failed = False
     for each in examine(arguments):
         failed |= each.level == FAIL
-        print(output.printable(str(each)), flush=True)
+        print(printable(str(each)), flush=True)
     return Status.FAILED if failed else Status.DONE
 
 

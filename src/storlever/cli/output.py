@@ -6,17 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from storlever.names import printable
+
 FORMS = ("table", "json", "yaml")
 Row = Mapping[str, Any]
-
-
-def printable(text: str) -> str:
-    """Without what would steer a terminal: names of initiators are written by strangers."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode()
 
 
 def say(text: str) -> None:

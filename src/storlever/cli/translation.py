@@ -38,12 +38,6 @@ OF_LUNS = frozenset(
         *("allow-in-use", "lun", "removable", "block-size"),
     }
 )
-NOT_OURS_OF_LUNS = frozenset(
-    {
-        *("vendor_id", "product_id", "product_rev", "sense_format", "path", "mode_page", "params"),
-        *("lbppbe", "la_lba", "optimal_xfer_gran", "optimal_xfer_len", "bsopts", "bsoflags"),
-    }
-)
 OF_TARGETS = frozenset(
     {
         *("driver", "incominguser", "outgoinguser", "initiator-address", "initiator-name"),
@@ -55,8 +49,6 @@ OF_ALL = frozenset(
         *("default-driver", "incomingdiscoveryuser", "outgoingdiscoveryuser", "ignore-errors"),
     }
 )
-QUIET = {"ignore-errors", "controller_tid"}
-"""Without a meaning for a service."""
 DEVICE_TYPES = ("disk", "tape", "ssc", "cd", "changer", "pt")
 BACKING_TYPES = ("rdwr", "aio", "ssc", "sg")
 IMPLIED = {"cd": "mmc", "changer": "smc"}

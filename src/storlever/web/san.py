@@ -1,4 +1,4 @@
-"""The twenty operations of the SAN API, one thin function each: decode, call, encode.
+"""The operations of the SAN API, one thin function each: decode, call, encode.
 
 Reads come from memory, but for the sessions of a target; those and the writes run in threads.
 """
