@@ -37,6 +37,7 @@ MAY = {
     "audit": "inventory model principal token",
     "journal": "audit",
     "history": "audit inventory schema",
+    "drawer": "audit receipt schema seal",
     "clock": "",
     "throttle": "",
     "user": "errors",
@@ -69,8 +70,8 @@ MAY = {
     "keyfile": "durable errors seal",
     "schema": "durable errors seal",
     "state": "config home journal keyfile notes store",
-    "store": "audit errors failpoint history inventory journal model principal receipt schema seal "
-    "token",
+    "store": "audit drawer errors failpoint history inventory journal model principal receipt "
+    "schema seal token",
     "notes": "errors model",
     "certificate": "",
     "notify": "",
