@@ -71,12 +71,12 @@ class OffLimits(Unusable):
 
 def inspect(path: str, territory: Territory) -> BackingStore:
     """Raises Unusable."""
-    return _found(path, territory, _used)
+    return _found(path, territory, _examined)
 
 
 def look(path: str, territory: Territory) -> BackingStore:
-    """The same, without asking who else uses it, and whether it is a tape."""
-    return _found(path, territory, _unasked)
+    """The same, without asking who else uses it, and whether it is a tape; a file is not opened."""
+    return _found(path, territory, _measured)
 
 
 def identity_of(path: str) -> str | None:
@@ -105,7 +105,7 @@ def stores_open(pid: int) -> Counter[str] | None:
 
 
 def _found(
-    path: str, territory: Territory, use: Callable[[int, os.stat_result], Use]
+    path: str, territory: Territory, of: Callable[[str, Kind, os.stat_result], BackingStore]
 ) -> BackingStore:
     """Looked at before it is opened, which may do things to what is no file or disk; and opened
     by what was looked at, for the path may lead elsewhere by then."""
@@ -120,7 +120,7 @@ def _found(
                 raise Unusable("must be a regular file, a disk or an sg device")
             if kind is Kind.CHARACTER:
                 return BackingStore(kind, _identity(status), 0)
-            return _opened(f"/proc/self/fd/{way}", kind, status, use)
+            return of(f"/proc/self/fd/{way}", kind, status)
         finally:
             os.close(way)
     except OSError as error:
@@ -154,23 +154,32 @@ def _device(status: os.stat_result) -> str:
     return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
-def _opened(
-    path: str, kind: Kind, status: os.stat_result, use: Callable[[int, os.stat_result], Use]
-) -> BackingStore:
+def _measured(path: str, kind: Kind, status: os.stat_result) -> BackingStore:
     """Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if kind is Kind.FILE:
+        return BackingStore(kind, _identity(status), status.st_size)
+    descriptor = _opened(path)
     try:
-        size = os.lseek(descriptor, 0, os.SEEK_END)
-        return BackingStore(kind, _identity(status), size, *use(descriptor, status))
+        return BackingStore(kind, _identity(status), os.lseek(descriptor, 0, os.SEEK_END))
     finally:
         os.close(descriptor)
 
 
-def _unasked(_descriptor: int, _status: os.stat_result) -> Use:
-    return None, False
+def _examined(path: str, kind: Kind, status: os.stat_result) -> BackingStore:
+    """Raises OSError."""
+    descriptor = _opened(path)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        return BackingStore(kind, _identity(status), size, *_use(descriptor, status))
+    finally:
+        os.close(descriptor)
 
 
-def _used(descriptor: int, status: os.stat_result) -> Use:
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _use(descriptor: int, status: os.stat_result) -> Use:
     if stat.S_ISBLK(status.st_mode):
         return _block_holder(descriptor, status), False
     header = os.pread(descriptor, _TAPE_HEADER.size, 0)

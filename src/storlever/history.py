@@ -50,8 +50,12 @@ class History:
         self._most = most
 
     def keep(self, number: int, edit: Edit, entries: Iterable[Entry]) -> None:
-        """What the edit is about to replace; `entries` tell of it."""
-        if not (self._most and edit.for_tgtd):
+        """What the edit is about to replace; `entries` tell of it. Where nothing is to be kept,
+        what there is goes: with a gap behind it, it leads nowhere."""
+        if not edit.for_tgtd:
+            return
+        if not self._most:
+            self.forget(number)
             return
         touched = list(touched_by(edit))
         for table, name in touched:

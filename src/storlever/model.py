@@ -1,7 +1,7 @@
 """What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from storlever.errors import Conflict, Fault, Invalid
@@ -270,10 +270,18 @@ class ObservedUnit:
         One that is offline counts as having no path, so that going online opens it anew; for
         those that live and die with their path it is always the one they were made with.
         """
-        seen = {item.name: getattr(unit, item.name) for item in fields(cls)}
-        if not unit.opened:
-            seen["backing_path"] = None
-        return cls(**seen)
+        return cls(
+            unit.lun,
+            unit.device_type,
+            unit.backing_type,
+            unit.backing_path if unit.opened else None,
+            unit.scsi_id,
+            unit.serial_number,
+            unit.readonly,
+            unit.online,
+            unit.write_cache,
+            unit.product,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ANYWHERE = (Path("/"),)
-SETTLED = 1_000_000_000
+SETTLED, TICK = 1_000_000_000, 50_000_000
 """Nanoseconds after which a folder's time tells whether it has changed since: what happens within
-one tick of the file system's clock leaves the same time."""
+one tick of the file system's clock leaves the same time. Where times have fractions of a second,
+that is one of the kernel's (10 ms at most)."""
 _MOST_LINKS = 40  # as Linux (path_resolution(7))
 
 Inode = tuple[int, int]
@@ -72,8 +73,13 @@ class _Private:
         now = time.time_ns()
         stamps: dict[str, Stamp] = {}
         self._inodes = frozenset(_inodes(self._folder, stamps))
-        calm = all(changed < now - SETTLED for _, changed in stamps.values())
+        calm = all(_tells(changed, now) for _, changed in stamps.values())
         self._stamps = stamps if calm else {}
+
+
+def _tells(changed: int, now: int) -> bool:
+    """Whether what happens from now on leaves another time."""
+    return changed < now - (TICK if changed % SETTLED else SETTLED)
 
 
 def _stamp(folder: str) -> Stamp:

@@ -9,7 +9,7 @@ from tests.torture.rig import Torture, runs
 from tests.world import StorLever, image
 
 TARGETS = [f"iqn.2026-01.test:{number}" for number in range(4)]
-OPERATIONS = 41
+OPERATIONS = 42
 USERS = ["ann", "bob", "eve"]
 LUNS = ["1", "2", "3"]
 TOKENS = ["one", "two", "three"]

@@ -4,6 +4,7 @@ tries again."""
 import asyncio
 import inspect
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from storlever.client import (
     Problem,
     Unavailable,
     Unreachable,
+    errors,
     operations,
 )
 from storlever.client.call import KEY, warnings
@@ -129,6 +131,32 @@ def test_whatever_a_refusal_holds_it_is_a_problem(content: bytes, status: int) -
 def test_every_status_of_the_service_has_its_kind_of_error() -> None:
     plain = {405, 421, 431, 500}
     assert TITLES.keys() - plain <= KINDS.keys()
+
+
+ROWS = [line.split("|")[1:3] for line in Path("docs/errors.md").read_text().splitlines()]
+DOCUMENTED = [
+    (int(row[0]), code)
+    for row in ROWS
+    if row and row[0].strip().isdigit()
+    for code in re.findall(r"`([a-z-]+)`", row[1])
+]
+TREE = {
+    int(status): name
+    for name, listed in re.findall(r"── (\w+) +(\d[\d, ]*)", errors.__doc__ or "")
+    for status in listed.split(",")
+}
+"""Which error a status has, as the docstring has it."""
+
+
+@pytest.mark.parametrize(("status", "code"), DOCUMENTED)
+def test_each_code_that_the_service_documents_raises_the_error_that_the_client_does(
+    status: int, code: str
+) -> None:
+    with pytest.raises(Problem) as caught:
+        Service(refused(status, code)).client(patience=0).delete_target(IQN)
+    error = caught.value
+    assert type(error).__name__ == TREE.get(status, "Problem")
+    assert (error.status, error.code, str(error)) == (status, code, f"{code}!")
 
 
 def test_an_error_tells_all_that_the_service_told() -> None:

@@ -18,6 +18,7 @@ from storlever.inventory import Direction, Inventory
 from storlever.model import Account, LogicalUnit, Target
 from storlever.web.app import create_app
 from storlever.web.body import HUGE_BODY, MAX_BODY
+from storlever.web.config import ENOUGH
 from storlever.web.edge import Edge
 from storlever.web.problem import MOST_FAULTS
 from storlever.web.san import PREFIX
@@ -268,7 +269,7 @@ def lun(core: Core, number: int, store: int, **more: Any) -> dict[str, Any]:
     return {"lun": number, "path": f"{core.folder}/{store}.img", **more}
 
 
-def put(client: TestClient, *targets: Mapping[str, Any], users: Any = (), **said: Any) -> Any:
+def put(client: TestClient, *targets: Any, users: Any = (), **said: Any) -> Any:
     body = {"target_list": list(targets), "user_list": list(users)}
     return client.put(CONFIG, params=said, json=body)
 
@@ -326,6 +327,11 @@ def test_of_too_many_faults_some_are_told_and_how_many_more_there_are(client: Te
     answer = put(client, *({"iqn": str(number)} for number in range(MOST_FAULTS + 7)))
     assert len(answer.json()["errors"]) == MOST_FAULTS
     assert answer.json()["detail"].endswith("; and 7 more")
+
+
+def test_with_faults_enough_the_rest_of_a_document_fills_no_memory(client: TestClient) -> None:
+    answer = put(client, *([1] * (2 * ENOUGH)))
+    assert answer.json()["detail"].endswith(f"; and {ENOUGH - MOST_FAULTS} more")
 
 
 def test_what_takes_much_away_must_be_forced(core: Core, client: TestClient) -> None:

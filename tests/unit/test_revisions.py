@@ -108,6 +108,19 @@ def test_none_are_kept_where_none_are_wanted() -> None:
         assert not store.forget(now())
 
 
+def test_what_was_kept_goes_with_the_first_change_that_is_not(tmp_path: Path) -> None:
+    """Else a later life that keeps revisions again would bring back a state that never was."""
+    path, keys = tmp_path / "state.db", keys_in(tmp_path)
+    with closing(SqliteStore(path, keys)) as store:
+        store.commit(Edit({T: Target(T)}))
+    with closing(SqliteStore(path, keys, keep=Keep(revisions=0))) as store:
+        store.commit(Edit({T: None}))
+    with closing(SqliteStore(path, keys)) as store:
+        assert not store.revisions(None, 100)
+        with pytest.raises(NotFound):
+            store.since(1)
+
+
 @pytest.mark.parametrize("spoilt", ["past", "revision"])
 def test_a_revision_that_is_not_as_written_is_not_brought_back(tmp_path: Path, spoilt: str) -> None:
     path = tmp_path / "state.db"

@@ -8,21 +8,24 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from storlever.audit import MOST, START, Json, Link, broken, moment
 from storlever.cli import desk
 from storlever.cli.desk import Desk
+from storlever.cli.verb import Verbs
 from storlever.names import printable
 
 
 def add(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="the newest entries, the last one last")
+    verbs = Verbs(parser)
+    show = verbs.plain("show", "the newest entries, the last one last")
     show.add_argument("--since", metavar="TIME", type=_time, help="from 2026-01-31T00:00:00Z on")
     show.add_argument("--until", metavar="TIME", type=_time, help="before that")
     show.add_argument("--who", help="token:NAME, user:NAME, certificate:NAME, loopback or nobody")
-    show.add_argument("--target", metavar="IQN")
+    show.add_argument("--target", metavar="IQN", help="about this one")
     show.add_argument(
         "--limit", type=_limit, default=100, help=f"how many, up to {MOST} (default: %(default)s)"
     )
-    show.add_argument("-o", "--output", choices=("lines", "json"), default="lines")
-    verify = actions.add_parser("verify", help="check the chain, and print its last link")
+    show.add_argument(
+        "-o", "--output", choices=("lines", "json"), default="lines", help="(default: %(default)s)"
+    )
+    verify = verbs.plain("verify", "check the chain, and print its last link")
     verify.add_argument(
         "--from",
         dest="link",

@@ -9,7 +9,7 @@ backslash; `include` puts other files in its place.
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storlever.cli.failure import Failure
 
@@ -44,7 +44,8 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`name`: None where it has none. In it, what is repeated is in the order of the file."""
+    """`name`: None where it has none; blanks may be at its end. In it, what is repeated is in the
+    order of the file."""
 
     key: str
     name: str | None
@@ -71,7 +72,7 @@ def _lines(file: str, text: str, include: Include) -> Iterator[Line]:
     for place, line in _joined(_uncommented(file, text)):
         included = _included(line)
         if included is None:
-            yield from _opened(place, line)
+            yield place, line
         else:
             for name, content in include(included, place):
                 yield from _lines(name, content, include)
@@ -84,7 +85,7 @@ def _uncommented(file: str, text: str) -> Iterator[Line]:
         if re.search(r"/\*.*\*/", line):
             line = re.sub(r"\s*/\*.*\*/\s*", "", line, count=1, flags=re.ASCII)
         elif re.match(r"\s*/\*", line, re.ASCII):
-            within = True
+            within = not re.search(r"\*/\s*$", line, re.ASCII)  # the library takes /*/ for its end
         elif "*/" in line:
             within = False
             line = re.sub(r"^.*\*/", "", line)
@@ -93,20 +94,44 @@ def _uncommented(file: str, text: str) -> Iterator[Line]:
 
 
 def _joined(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines that end in a backslash with those after them."""
+    """Lines that end in a backslash with those after them; empty blocks as their two ends. What the
+    library makes of other things within a line that goes on, nobody means: they are refused."""
     begun: Line | None = None
     for place, text in lines:
-        line = text.lstrip(BLANKS) if begun else text
-        start, before = begun or (place, "")
-        if re.search(r"(?<!\\)\\$", line):
-            begun = start, before + line[:-1].lstrip(BLANKS)
+        if re.search(r"(?<!\\)\\$", text):
+            start, before = begun or (place, "")
+            begun = start, before + text[:-1].lstrip(BLANKS)
             continue
+        if re.search(r"^\s*[^=]+?\s*=\s*<<|^\s*\S+?\s+<<", text, re.ASCII):
+            raise Malformed(place, "here-documents are not understood")
+        if re.search(r"<[^/].*/>\s*$", text, re.ASCII):
+            if begun:
+                raise Malformed(place, "an empty block stands in a line that goes on")
+            yield from _ends(place, text.lstrip(BLANKS))
+        elif begun:
+            yield from _whole(begun[0], begun[1] + text.lstrip(BLANKS))
+        elif line := text.strip(BLANKS):
+            yield place, line
         begun = None
-        whole = (before + line).strip(BLANKS)
-        if whole:
-            yield start, whole
     if begun:
         raise Malformed(begun[0], "this line goes on, and the file ends")
+
+
+def _whole(place: Place, text: str) -> Iterator[Line]:
+    """Of a line that went on."""
+    line = text.strip(BLANKS)
+    if _included(line) is not None:
+        raise Malformed(place, "an include goes on in another line")
+    if line:
+        yield place, line
+
+
+def _ends(place: Place, text: str) -> Iterator[Line]:
+    """Of an empty block, `<key name/>`."""
+    if not re.match(r"<\S", text, re.ASCII) or not text.endswith("/>"):
+        raise Malformed(place, "an empty block must be all of its line, without blanks around it")
+    yield place, text[:-2] + ">"
+    yield place, "</>>"
 
 
 BLANKS = " \t\n\r\f\v"
@@ -120,15 +145,6 @@ def _included(line: str) -> str | None:
     return plain[1] if plain else None
 
 
-def _opened(place: Place, line: str) -> Iterator[Line]:
-    """A block that is empty, `<key name/>`, as its two ends."""
-    if re.match(r"<[^/].*/>$", line):
-        yield place, line[:-2] + ">"
-        yield place, "</>"
-    else:
-        yield place, line
-
-
 # -- blocks
 
 
@@ -139,7 +155,7 @@ def _block(key: str, name: str | None, place: Place, lines: deque[Line], depth: 
     directives, blocks = [], []
     while lines:
         at, line = lines.popleft()
-        if re.fullmatch(r"</.*>", line):
+        if re.fullmatch(r"</.+>", line):
             if not depth:
                 raise Malformed(at, f"{line} ends what was not begun")
             break
@@ -150,7 +166,7 @@ def _block(key: str, name: str | None, place: Place, lines: deque[Line], depth: 
     else:
         if depth:
             raise Malformed(place, f"<{key}> has no end")
-    return Block(key, name, place, tuple(directives), _merged(blocks))
+    return _one(Block(key, name, place, tuple(directives), tuple(blocks)))
 
 
 def _title(text: str) -> tuple[str, str | None]:
@@ -160,13 +176,10 @@ def _title(text: str) -> tuple[str, str | None]:
     found = re.fullmatch(r'(?:"([^"]+)"|(\S+))(?:\s+(?:"([^"]+)"|(.*)))?', text, re.ASCII)
     if not found:
         return text, None
-    name = found[3] or found[4]
-    return found[1] or found[2], None if name is None else name.strip(BLANKS)
+    return found[1] or found[2], found[3] or found[4]
 
 
 def _directive(place: Place, line: str) -> Directive:
-    if re.search(r"^[^=]+?\s*=\s*<<|^\S+?\s+<<", line, re.ASCII):
-        raise Malformed(place, "here-documents are not understood")
     key, *rest = re.split(r"\s*=\s*|\s+", line, maxsplit=1, flags=re.ASCII)
     if not rest:
         return Directive(key, None, place)
@@ -176,16 +189,28 @@ def _directive(place: Place, line: str) -> Directive:
     return Directive(key, re.sub(r'\\([$\\"#])', r"\1", value), place)
 
 
-def _merged(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Those of one key and name as one."""
-    found: dict[tuple[str, str | None], Block] = {}
-    for each in blocks:
-        before = found.get((each.key, each.name), Block(each.key, each.name, each.place))
-        found[each.key, each.name] = Block(
-            each.key,
-            each.name,
-            before.place,
-            before.directives + each.directives,
-            _merged(before.blocks + each.blocks),
-        )
-    return tuple(found.values())
+def _one(block: Block) -> Block:
+    """With those blocks in it as one that have one key and name. Raises Malformed for a key of
+    which the library would mix one thing into another."""
+    found: dict[tuple[str, str], Block] = {}
+    kinds = {each.key: "a line" for each in block.directives}
+    for each in block.blocks:
+        kind = "a block without a name" if each.name is None else "a block with a name"
+        if kinds.setdefault(each.key, kind) != kind:
+            raise Malformed(
+                each.place, f"{each.key} stands here as {kinds[each.key]} and as {kind}"
+            )
+        known = each.key, (each.name or "").strip(BLANKS)
+        before = found.get(known)
+        if before and before.name != each.name:
+            raise Malformed(
+                each.place, f"<{each.key} {known[1]}> has other blanks at its end before"
+            )
+        found[known] = _one(_added(before, each)) if before else each
+    return replace(block, blocks=tuple(found.values()))
+
+
+def _added(block: Block, more: Block) -> Block:
+    return replace(
+        block, directives=block.directives + more.directives, blocks=block.blocks + more.blocks
+    )

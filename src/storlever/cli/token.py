@@ -5,15 +5,18 @@ from collections.abc import Callable
 
 from storlever import token
 from storlever.cli import desk, output
+from storlever.cli.verb import Verbs
 from storlever.principal import Role
 
 COLUMNS = ("name", "role", "created", "expires", "last_used")
 
 
 def add(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a token, and print it this once")
-    create.add_argument("--name", required=True, type=_checked(token.token_name))
+    verbs = Verbs(parser)
+    create = verbs.plain("create", "make a token, and print it this once")
+    create.add_argument(
+        "--name", required=True, type=_checked(token.token_name), help="what it is called by"
+    )
     create.add_argument(
         "--role", required=True, choices=[str(role) for role in Role if role], help="what it may do"
     )
@@ -23,10 +26,16 @@ def add(parser: ArgumentParser) -> None:
         type=_checked(token.lifetime_text),
         help="90d, 12h, 30m or never (default: %(default)s)",
     )
-    listed = actions.add_parser("list", help="who has which role, until when")
-    listed.add_argument("-o", "--output", choices=output.FORMS, default="table")
-    revoke = actions.add_parser("revoke", help="have a token refused from now on")
-    revoke.add_argument("name")
+    listed = verbs.plain("list", "who has which role, until when")
+    listed.add_argument(
+        "-o",
+        "--output",
+        choices=output.FORMS,
+        default="table",
+        help="as what (default: %(default)s)",
+    )
+    revoke = verbs.plain("revoke", "have a token refused from now on")
+    revoke.add_argument("name", metavar="NAME")
     for each in (create, listed, revoke):
         desk.add_flags(each)
 

@@ -158,7 +158,7 @@ class Translation:
             self.remarks.append(
                 Remark(
                     block.place,
-                    f"<target {block.name}>",
+                    f"<target {_name(block)}>",
                     "tgt-admin admits everyone here, whatever initiator-name says; now these "
                     "names alone are admitted",
                     taken=True,
@@ -333,17 +333,13 @@ def _stores(target: Block) -> Iterator[tuple[str, bool, Block | None]]:
     for key, direct in STORES.items():
         plain = _all(target, key)
         blocks = [each for each in target.blocks if each.key == key]
-        if plain and blocks:
-            raise Malformed(plain[0].place, f"{key} stands here as a line and as a block: use one")
         found: dict[str, Block | None] = {}
         for each in plain:
             if not each.value:
                 raise Malformed(each.place, f"{key} has no value")
             found[each.value] = None
         for block in blocks:
-            if not block.name:
-                raise Malformed(block.place, f"<{key}> has no path")
-            found[block.name] = block
+            found[_name(block)] = block
         yield from ((path, direct, found[path]) for path in sorted(found))
 
 
@@ -388,9 +384,10 @@ def _setting(key: str, own: Block, target: Block) -> str | None:
 
 
 def _name(block: Block) -> str:
-    if not block.name:
-        raise Malformed(block.place, "<target> has no name")
-    return block.name
+    name = (block.name or "").strip()
+    if not name:
+        raise Malformed(block.place, f"<{block.key}> has no name")
+    return name
 
 
 def _checked(rule: Callable[[str], str], text: str) -> str:

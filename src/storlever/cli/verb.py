@@ -27,24 +27,25 @@ class Verbs:
 
     def reading(self, name: str, summary: str, do: Do) -> ArgumentParser:
         """One that prints what it finds."""
-        parser = self._added(name, summary)
+        parser = self.plain(name, summary)
         reading(parser, do)
         return parser
 
     def writing(self, name: str, summary: str, do: Do, *, asks: bool = False) -> ArgumentParser:
         """One that changes something. `asks`: whether that is wanted."""
-        parser = self._added(name, summary)
+        parser = self.plain(name, summary)
         writing(parser, do, asks=asks)
         return parser
 
     def other(self, name: str, summary: str, do: Do) -> ArgumentParser:
         """One with an output of its own."""
-        parser = self._added(name, summary)
+        parser = self.plain(name, summary)
         reach.add_flags(parser)
         parser.set_defaults(verb=do)
         return parser
 
-    def _added(self, name: str, summary: str) -> ArgumentParser:
+    def plain(self, name: str, summary: str) -> ArgumentParser:
+        """One with flags of its own alone."""
         return self._actions.add_parser(
             name,
             help=summary,

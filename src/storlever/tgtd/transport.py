@@ -1,6 +1,6 @@
 """The seam to the daemon: one request in, one reply out."""
 
-import contextlib
+import select
 import socket
 import struct
 import time
@@ -60,7 +60,7 @@ class SocketTransport:
         seconds = AT_ONCE if request.hurry else self.timeout + request.patience
         deadline = time.monotonic() + seconds
         try:
-            with contextlib.closing(self._connected(deadline)) as connection:
+            with self._connected(deadline) as connection:
                 pid = _pid_of(connection)
                 # A whole request follows every connection: tgtd spins over one that brings none.
                 same = expected in (None, pid)
@@ -68,11 +68,10 @@ class SocketTransport:
                 if not same:
                     raise Unavailable("tgtd has been restarted")
                 try:
-                    header = _receive(connection, REPLY_HEADER, deadline)
-                    rest = _receive(connection, reply_size(header), deadline)
+                    answer = _received(connection, deadline)
                 except TimeoutError:
                     raise Silent(seconds, pid) from None
-                return decode_reply(header, rest), pid
+                return decode_reply(answer[:REPLY_HEADER], answer[REPLY_HEADER:]), pid
         except TimeoutError:
             raise Unavailable(f"tgtd did not answer within {seconds:g} s") from None
         except (FileNotFoundError, ConnectionRefusedError):
@@ -87,15 +86,16 @@ class SocketTransport:
             raise Unavailable(f"tgtd gave no sensible answer: {error}") from None
 
     def _connected(self, deadline: float) -> socket.socket:
-        """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again. It
+        never blocks: a request finds room in a new one, and for the answer `_received` waits."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             while True:
-                connection.settimeout(_left(deadline))
                 try:
                     connection.connect(self.path)
                     return connection
                 except BlockingIOError:
+                    _left(deadline)
                     time.sleep(0.001)
         except BaseException:
             connection.close()
@@ -115,12 +115,23 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    chunks = bytearray()
-    while len(chunks) < size:
-        connection.settimeout(_left(deadline))
-        chunk = connection.recv(min(size - len(chunks), 1 << 20))
-        if not chunk:
+def _received(connection: socket.socket, deadline: float) -> bytes:
+    """A whole reply; most come in one piece."""
+    arriving = select.poll()
+    arriving.register(connection, select.POLLIN)
+    reply = bytearray()
+    while missing := _missing(reply):
+        if not arriving.poll(_left(deadline) * 1000):
+            raise TimeoutError
+        piece = connection.recv(min(max(missing, 4096), 1 << 20))
+        if not piece:
             raise EOFError
-        chunks += chunk
-    return bytes(chunks)
+        reply += piece
+    return bytes(reply)
+
+
+def _missing(reply: bytearray) -> int:
+    """How many bytes must come at least."""
+    if len(reply) < REPLY_HEADER:
+        return REPLY_HEADER - len(reply)
+    return max(0, REPLY_HEADER + reply_size(reply) - len(reply))

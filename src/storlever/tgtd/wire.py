@@ -137,6 +137,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BREAKING = re.compile(r"[\x00\n,]")
 _EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.TARGET, Op.UPDATE)}
 _NEEDS_ONE = {*_EXACTLY_ONE, (Mode.UNIT, Op.UPDATE)}
+_PLAIN = re.compile(rf"[ -+\--~]{{1,{MAX_VALUE}}}")
+"""What nearly all values are, and no rule of `_check_value` is against."""
 
 # device type -> the backing types that may be sent with it; None: none is sent.
 _STORES: dict[Device, frozenset[str | None]] = {
@@ -216,14 +218,15 @@ def _check_parameters(request: Request) -> None:
         raise ValueError(f"no such request: {request.mode.name} {request.op.name}")
     required, optional = _ALLOWED[shape]
     given = [key for key, _ in request.parameters]
-    if len(set(given)) != len(given) or not required <= set(given) <= required | optional:
+    keys = set(given)
+    if len(keys) != len(given) or not required <= keys <= required | optional:
         raise ValueError(f"wrong parameters for {request.mode.name} {request.op.name}: {given}")
     if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
         raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
     for at, (key, value) in enumerate(request.parameters, 1):
         if request.op is Op.UNBIND:
             _check_theirs(key, value)
-        else:
+        elif not _PLAIN.fullmatch(value):
             _check_value(key, value, last=at == len(given))
 
 
@@ -272,9 +275,10 @@ class Reply:
     text: str = ""
 
 
-def reply_size(header: bytes) -> int:
-    """The number of bytes after an 8-byte reply header. Raises ValueError on nonsense."""
-    _, size = _REPLY.unpack(header)
+def reply_size(reply: bytes | bytearray) -> int:
+    """The number of bytes after the 8-byte header, with which this begins. Raises ValueError on
+    nonsense."""
+    _, size = _REPLY.unpack_from(reply)
     if not REPLY_HEADER <= size <= MAX_REPLY:
         raise ValueError(f"reply of {size} bytes")
     return int(size) - REPLY_HEADER

@@ -39,7 +39,7 @@ from storlever.web.gate import Gate, marks
 from storlever.web.meter import Meter
 from storlever.web.metrics import Metrics
 from storlever.web.problem import CODES, of_error, of_faults, problem
-from storlever.web.table import require_rights
+from storlever.web.table import LARGE_ANSWERS, require_rights
 from storlever.web.threads import Threaded
 from storlever.web.writing import Rehearsed
 
@@ -93,6 +93,7 @@ def create_app(
     app.state.authentication = authentication
     app.state.large_bodies = CapacityLimiter(LARGE_BODIES)
     app.state.huge_bodies = CapacityLimiter(HUGE_BODIES)
+    app.state.large_answers = CapacityLimiter(LARGE_ANSWERS)
     app.state.document = cache(lambda: openapi.document(app.routes, edge))
     for table in TABLES:
         app.router.routes.extend(table.router.routes)  # an included router is matched twice

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 MAX_BODY = 1 << 20
-MAX_KEYS = 100
+MAX_KEYS = 32
 """Keys of one object. No shape has as many, and each that is unknown is told of."""
 MAX_DEPTH = 16
 """Levels of a body's arrays and objects. No shape has as many."""

@@ -3,11 +3,19 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from storlever import names
 from storlever.document import Document, UserPart
@@ -38,6 +46,32 @@ from storlever.web.wire import (
 from storlever.web.writing import Changing
 
 table = Table(API, tag="config")
+
+ENOUGH = 10_000
+"""Faults after which the rest of a document is not looked at: each takes a kilobyte, and an element
+that has one may take two bytes of a body."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Of one document."""
+
+    faults: int = 0
+
+
+def _looked_at(given: Any, look: ValidatorFunctionWrapHandler, info: ValidationInfo[Found]) -> Any:
+    """An element of a list; as it is, once there are faults enough."""
+    found = info.context
+    if found.faults >= ENOUGH:
+        return given
+    try:
+        return look(given)
+    except ValidationError as error:
+        found.faults += error.error_count()
+        raise
+
+
+_LookedAt = WrapValidator(_looked_at)
 
 
 def _user_or_nobody(text: str) -> str:
@@ -75,8 +109,8 @@ class ConfigUpdate(Given):
 
     version: Literal[1] = 1
     conf: ConfWish = ABSENT
-    user_list: list[UserWish] = ABSENT
-    target_list: list[TargetWish] = ABSENT
+    user_list: list[Annotated[UserWish, _LookedAt]] = ABSENT
+    target_list: list[Annotated[TargetWish, _LookedAt]] = ABSENT
 
     def document(self) -> Document:
         targets = None
@@ -138,7 +172,7 @@ Secrets = Annotated[bool, Query(description="with passwords; takes an admin, and
 Prune = Annotated[bool, Query(description="what the lists do not name goes")]
 
 
-@table.get("/config", Role.READER, response_model=Config)
+@table.get("/config", Role.READER, response_model=Config, large=True)
 async def get_config(core: Tagged, secrets: Secrets = False) -> Response:
     inventory = await _with_secrets(core) if secrets else None
     content = await core.read(_config, core, inventory)
@@ -162,7 +196,7 @@ async def _document(request: Request) -> Document:
 
 def _checked(given: Any) -> Document:
     try:
-        return ConfigUpdate.model_validate(given).document()
+        return ConfigUpdate.model_validate(given, context=Found()).document()
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError(

@@ -72,11 +72,13 @@ def _printable(text: str | None) -> str | None:
 
 class Adopt(Given):
     user_list: list[UserCreate] = Field(
-        default=ABSENT, description="every user that the target has, with its password"
+        default=ABSENT,
+        max_length=1025,  # 1024 incoming and the outgoing one
+        description="every user that the target has, with its password",
     )
 
 
-@table.get("/foreign_list", Role.READER)
+@table.get("/foreign_list", Role.READER, large=True)
 async def get_foreign(core: Core) -> list[ForeignShown]:
     return [ForeignShown.of(seen) for seen in core.service.foreign()]
 

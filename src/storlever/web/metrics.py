@@ -248,6 +248,7 @@ table = Table(tag="metrics")
 @table.get(
     "/metrics",
     Role.READER,
+    large=True,
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )

@@ -39,7 +39,7 @@ class RevisionShown(RevisionTold):
     after: dict[str, Any]
 
 
-@table.get("/revision_list", Role.READER)
+@table.get("/revision_list", Role.READER, large=True)
 async def get_revisions(
     core: Core, before: Before = None, limit: Limit = 100
 ) -> list[RevisionTold]:
@@ -48,9 +48,14 @@ async def get_revisions(
     return [RevisionTold.model_validate(each) for each in found]
 
 
-@table.get("/revision_list/{number}", Role.READER)
-async def get_revision(core: Core, number: Revision) -> RevisionShown:
-    return RevisionShown.model_validate(await core.read(Service.revision, number))
+@table.get("/revision_list/{number}", Role.READER, response_model=RevisionShown, large=True)
+async def get_revision(core: Core, number: Revision) -> Response:
+    return Response(await core.read(_shown, number), media_type="application/json")
+
+
+def _shown(service: Service, number: int) -> bytes:
+    """In a thread: it may have changed everything."""
+    return RevisionShown.model_validate(service.revision(number)).model_dump_json().encode()
 
 
 @table.post("/revision_list/{number}/restore", Role.OPERATOR, response_class=Response)

@@ -6,6 +6,7 @@ Reads come from memory, but for the sessions of a target; those and the writes r
 from functools import partial
 
 from fastapi import Response
+from pydantic import TypeAdapter
 
 from storlever.errors import Fault, Invalid
 from storlever.inventory import Direction
@@ -58,18 +59,21 @@ async def put_conf(core: Changing, body: ConfUpdate) -> Response:
 # -- targets
 
 
-@table.get("/target_list", Role.READER)
-async def get_targets(core: Tagged, expand: Expand = False) -> list[str] | list[TargetListed]:
+@table.get("/target_list", Role.READER, response_model=list[str] | list[TargetListed], large=True)
+async def get_targets(core: Tagged, expand: Expand = False) -> list[str] | Response:
     if expand:
-        return await core.read(_listed, core)
+        return Response(await core.read(_listed, core), media_type="application/json")
     core.tag(resource.target_names)
     return core.service.target_names()
 
 
-def _listed(service: Service, core: AskedOfOne) -> list[TargetListed]:
+def _listed(service: Service, core: AskedOfOne) -> bytes:
     """Of all targets, which takes a while: not in the event loop."""
     core.tag(resource.targets)
-    return [TargetListed.of(each) for each in service.targets()]
+    return _LISTED.dump_json([TargetListed.of(each) for each in service.targets()])
+
+
+_LISTED = TypeAdapter(list[TargetListed])
 
 
 @table.post("/target_list", Role.OPERATOR, status_code=201, response_class=Response)

@@ -1,5 +1,6 @@
 """The route table: method, path, who may, function. A route that does not say who may is none."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
 
 from storlever.errors import Forbidden
 from storlever.principal import Principal, Role
@@ -18,15 +20,31 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 SAID = "said"
 """The headers of an answer, in its request's state: whoever knows one says so."""
+LARGE_ANSWERS = 8
+"""Answers about everything that are made and sent at a time: there may be a thousand who ask for
+one and do not take it. The others wait."""
+PIECE = 64 << 10
+"""Bytes of such an answer that are handed to the connection at a time."""
+TAKING = 60.0
+"""Seconds in which it must be taken: others wait."""
 API = "/storlever/api/v1"
 """Before every path but those of health and documentation."""
 
 
 class Guarded(APIRoute):
-    """A route that first looks who asks, and then reads a body as JsonRequest does."""
+    """A route that first looks who asks, and then reads a body as JsonRequest does. `large`:
+    whether its answer is about everything."""
 
     may: ClassVar[Role]
     most: ClassVar[int] = MAX_BODY
+    large: ClassVar[bool] = False
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.large:
+            await super().handle(scope, receive, send)
+            return
+        async with scope["app"].state.large_answers:
+            await super().handle(scope, receive, _in_pieces(send))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -47,8 +65,8 @@ class Guarded(APIRoute):
 
 
 class Table:
-    """The routes of one part of the API. Of their options, `most` is the bytes of a body; the
-    others are FastAPI's."""
+    """The routes of one part of the API. Of their options, `most` is the bytes of a body, `large`
+    whether the answer is about everything; the others are FastAPI's."""
 
     def __init__(self, prefix: str = "", *, tag: str = "", in_schema: bool = True) -> None:
         self.prefix = prefix
@@ -74,7 +92,7 @@ class Table:
     def _add(
         self, method: str, path: str, may: Role, options: dict[str, Any]
     ) -> Callable[[Endpoint], Endpoint]:
-        guarded = _guarded(may, options.pop("most", MAX_BODY))
+        guarded = _guarded(may, options.pop("most", MAX_BODY), options.pop("large", False))
 
         def add(endpoint: Endpoint) -> Endpoint:
             self.router.add_api_route(
@@ -91,8 +109,26 @@ def say(request: Request, name: str, value: str) -> None:
 
 
 @cache
-def _guarded(may: Role, most: int) -> type[Guarded]:
-    return type("Guarded", (Guarded,), {"may": may, "most": most})
+def _guarded(may: Role, most: int, large: bool) -> type[Guarded]:
+    return type("Guarded", (Guarded,), {"may": may, "most": most, "large": large})
+
+
+def _in_pieces(send: Send) -> Send:
+    """So that the connection tells when its client does not take what was sent. After TAKING
+    seconds, the answer ends without its end."""
+    until = asyncio.get_running_loop().time() + TAKING
+
+    async def sent(message: Message) -> None:
+        body = message.get("body", b"")
+        *others, last = range(0, max(len(body), 1), PIECE)
+        for start in others:
+            if asyncio.get_running_loop().time() > until:
+                return
+            piece = body[start : start + PIECE]
+            await send({"type": message["type"], "body": piece, "more_body": True})
+        await send({**message, "body": body[last:]} if body else message)
+
+    return sent
 
 
 def require_rights(routes: Iterable[BaseRoute]) -> None:

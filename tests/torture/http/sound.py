@@ -39,12 +39,24 @@ class Sound:
         if not isinstance(body, dict):
             return
         if "/lun_list" in case.path:
-            number = next(self._number)
-            _fit(body, created=case.method == "POST", number=number)
-            if _leads_somewhere(body.get("path")):
-                body["path"] = str(image(self._folder / f"{number}.img", 1))
-        if isinstance(addresses := body.get("initiator_addr_list"), list):
-            body["initiator_addr_list"] = [_known(entry) for entry in addresses]
+            self._make_unit(body, created=case.method == "POST")
+        for target in (body, *_members(body, "target_list")):
+            for unit in _members(target, "lun_list"):
+                self._make_unit(unit, created=True)
+            if isinstance(addresses := target.get("initiator_addr_list"), list):
+                target["initiator_addr_list"] = [_known(entry) for entry in addresses]
+
+    def _make_unit(self, unit: dict[str, Any], *, created: bool) -> None:
+        number = next(self._number)
+        _fit(unit, created=created, number=number)
+        if _leads_somewhere(unit.get("path")):
+            unit["path"] = str(image(self._folder / f"{number}.img", 1))
+
+
+def _members(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """What a list in a body has of objects, if it is one."""
+    found = body.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _leads_somewhere(path: object) -> bool:
