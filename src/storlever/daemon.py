@@ -66,10 +66,7 @@ GRACE = 5
 def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError or StateUnusable before anything runs."""
     logs.configure(settings.log_format)
-    if settings.insecure_no_tls:
-        log.warning("INSECURE", what=INSECURE)
-    if settings.exposed and Path("/") in settings.backing_root:
-        log.warning("backing_root is /: an operator can serve any file and disk of this machine")
+    _warn(settings)
     if control := failpoint.arm(os.environ):
         log.warning("FAIL POINTS ARE ARMED: whoever writes this file can kill us", file=control)
     hangup = Hangup()
@@ -109,17 +106,20 @@ def serve(settings: Settings) -> None:
         stack.callback(_finish_undisturbed)
         # uvicorn raises the signal that ended it again once it has stopped cleanly.
         with contextlib.suppress(KeyboardInterrupt):
-            ready = partial(manager.tell, "READY=1")
-            app = create_app(
-                core,
-                edge,
-                identity.warnings if identity else tuple,
-                identity.valid_until if identity else lambda: None,
-            )
-            leaving = app.state.streams.end
+            watched = (identity.warnings, identity.valid_until) if identity else ()
+            app = create_app(core, edge, *watched)
+            ready, leaving = partial(manager.tell, "READY=1"), app.state.streams.end
             server = Server(_http(app), hangup, secure, identity, ready=ready, leaving=leaving)
             server.run(plain)
         manager.tell("STOPPING=1")
+
+
+def _warn(settings: Settings) -> None:
+    """Of what is allowed, and should not be so."""
+    if settings.insecure_no_tls:
+        log.warning("INSECURE", what=INSECURE)
+    if settings.exposed and Path("/") in settings.backing_root:
+        log.warning("backing_root is /: an operator can serve any file and disk of this machine")
 
 
 def _raise_limit() -> None:

@@ -93,7 +93,7 @@ class _Draft:
         accounts = self._accounts()
         if self.faults:
             raise Invalid(*self.faults)
-        edit = self.inventory.pruned(targets, accounts, discovery)
+        edit = self.inventory.tidied(targets, accounts, discovery)
         self._require_used(edit)
         return edit
 

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -92,16 +92,16 @@ def of_edit(edit: Edit, old: Inventory) -> Iterator[Told]:
 def _of_target(name: str, was: Target | None, became: Target | None) -> Iterator[Told]:
     """A LUN goes before its target does, and comes after it."""
     units = tuple(_of_units(name, was, became))
-    if was is None:
-        yield from ([("target-created", {"target": name})] if became else ())
-    elif became is not None and replace(was, units=()) != replace(became, units=()):
+    if was is None and became is not None:
+        yield "target-created", {"target": name}
+    if was is not None and became is not None and replace(was, units=became.units) != became:
         yield "target-changed", {"target": name}
     yield from units
     if was is not None and became is None:
         yield "target-deleted", {"target": name}
 
 
-def _of_units(name: str, was: Target | None, became: Target | None) -> Iterable[Told]:
+def _of_units(name: str, was: Target | None, became: Target | None) -> Iterator[Told]:
     old = {unit.lun: unit for unit in (was.units if was else ())}
     new = {unit.lun: unit for unit in (became.units if became else ())}
     for lun in sorted(old.keys() | new.keys()):

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from storlever.failures import Failed
 from storlever.inventory import Inventory
 from storlever.model import Place, Traffic
+from storlever.status import state, trouble
 from storlever.tally import Tally
 
 
@@ -20,7 +22,7 @@ class Figures:
     hole: str | None
     pid: int
     foreign: int
-    failures: Mapping[tuple[str, int | None], str]
+    failures: Mapping[Failed, str]
     tally: Tally
     traffic: Mapping[Place, Traffic]
     sessions: Mapping[str, int]
@@ -30,12 +32,10 @@ class Figures:
     def states(self) -> tuple[dict[str, int], dict[str, int]]:
         """How many targets and LUNs are in which state: what a GET of each would say."""
         targets, units = (dict.fromkeys(("ready", "offline", "error"), 0) for _ in range(2))
-        closed = {name for name, lun in self.failures if lun is None}
         for name, target in self.inventory.targets.items():
-            error = self.down is not None or name in closed
-            targets[_state(error, target.online)] += 1
+            targets[state(target.online, trouble(self.down, self.failures, name))] += 1
             for unit in target.units:
-                units[_state(error or (name, unit.lun) in self.failures, unit.online)] += 1
+                units[state(unit.online, trouble(self.down, self.failures, name, unit.lun))] += 1
         return targets, units
 
     def open_targets(self) -> list[str]:
@@ -45,7 +45,3 @@ class Figures:
             for name, target in self.inventory.targets.items()
             if target.access.everybody and not target.incoming
         )
-
-
-def _state(error: bool, online: bool) -> str:
-    return "error" if error else "ready" if online else "offline"

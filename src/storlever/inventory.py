@@ -107,6 +107,11 @@ class Inventory:
             raise NotFound(f"target {name} has no LUN {lun}", code="lun-not-found")
         return unit
 
+    def units(self, name: str) -> tuple[LogicalUnit, ...]:
+        """None where there is no such target."""
+        target = self.targets.get(name)
+        return target.units if target else ()
+
     def find(self, name: str, lun: int) -> LogicalUnit | None:
         target = self.targets.get(name)
         return target.unit(lun) if target else None
@@ -149,7 +154,7 @@ class Inventory:
         ]
         if faults:
             raise Invalid(*faults)
-        return self.pruned({target.name: target}, given)
+        return self.tidied({target.name: target}, given)
 
     def edit_target(
         self,
@@ -170,7 +175,7 @@ class Inventory:
 
     def remove_target(self, name: str) -> Edit:
         self.target(name)
-        return self.pruned({name: None})
+        return self.tidied({name: None})
 
     def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
         """Raises Conflict when the name is there already, or elsewhere with another secret."""
@@ -192,7 +197,7 @@ class Inventory:
             if direction is Direction.INCOMING
             else replace(old, outgoing=account.name)
         )
-        return self.pruned({name: new}, {account.name: account})
+        return self.tidied({name: new}, {account.name: account})
 
     def set_secret(
         self, name: str, direction: Direction, account: Account, *, everywhere: bool = False
@@ -206,14 +211,14 @@ class Inventory:
                 (place for place in self.uses(account.name) if place != here),
                 "password-shared",
             )
-        return self.pruned({}, {account.name: account})
+        return self.tidied({}, {account.name: account})
 
     def remove_user(self, name: str, direction: Direction, user: str) -> Edit:
         old = self.require_user(name, direction, user)
         if direction is Direction.INCOMING:
             left = tuple(other for other in old.incoming if other != user)
-            return self.pruned({name: replace(old, incoming=left)})
-        return self.pruned({name: replace(old, outgoing=None)})
+            return self.tidied({name: replace(old, incoming=left)})
+        return self.tidied({name: replace(old, outgoing=None)})
 
     def set_discovery(self, given: Mapping[Direction, Account | None]) -> Edit:
         """Sets the directions given; None means no authentication in that direction."""
@@ -236,7 +241,7 @@ class Inventory:
                 raise Conflict(
                     f"user {account.name!r} cannot have two passwords", code="password-differs"
                 )
-        return self.pruned({}, accounts, new)
+        return self.tidied({}, accounts, new)
 
     def add_unit(self, name: str, unit: LogicalUnit) -> Edit:
         old = self.target(name)
@@ -300,7 +305,7 @@ class Inventory:
             used_by,
         )
 
-    def narrowed(self, edit: Edit) -> "Edit":
+    def narrowed(self, edit: Edit) -> Edit:
         """The edit without what is so already."""
         return Edit(
             {name: new for name, new in edit.targets.items() if self.targets.get(name) != new},
@@ -319,7 +324,7 @@ class Inventory:
     def _with(self, target: Target) -> Edit:
         return Edit() if target == self.targets[target.name] else Edit({target.name: target})
 
-    def pruned(
+    def tidied(
         self,
         targets: Mapping[str, Target | None],
         accounts: Mapping[str, Account] | None = None,

@@ -46,12 +46,8 @@ class Statements:
         self.delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
 
 
-_TIME = "json_extract(document, '$.time')"
-"""Of a receipt."""
-FORGET_RECEIPTS = f"DELETE FROM receipt WHERE {_TIME} <= ?"  # noqa: S608
-COUNT_RECEIPTS = "SELECT count(*) FROM receipt"
-OLD_RECEIPTS = f"SELECT max({_TIME}) FROM receipt WHERE {_TIME} < ?"  # noqa: S608
-BEYOND_RECEIPTS = f"SELECT {_TIME} FROM receipt ORDER BY {_TIME} DESC LIMIT 1 OFFSET ?"  # noqa: S608
+RECEIPT_TIME = "json_extract(document, '$.time')"
+"""What receipts are forgotten by; there is an index of it."""
 
 SQL = {table: Statements(table) for table in TABLES}
 
@@ -102,7 +98,7 @@ def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
 
 def _receipts(connection: sqlite3.Connection, _: Seal) -> None:
     _create_documents(connection, "receipt")
-    connection.execute(f"CREATE INDEX receipt_time ON receipt ({_TIME})")
+    connection.execute(f"CREATE INDEX receipt_time ON receipt ({RECEIPT_TIME})")
 
 
 def _create_documents(connection: sqlite3.Connection, table: str) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search, plain, stamp
+from storlever.audit import Entry, Json, Link, Search, plain
+from storlever.drawer import Drawer
 from storlever.errors import ConfigError, NotFound, StateFailed, StateUnusable, StorLeverError
 from storlever.history import DISCOVERY, History, Row, changes, record, touched_by
 from storlever.inventory import Edit, Inventory
@@ -35,7 +36,7 @@ from storlever.model import (
     ScsiProduct,
     Target,
 )
-from storlever.receipt import LASTS, MOST, Key, Receipt
+from storlever.receipt import LASTS, MOST, Receipt
 from storlever.schema import KEY_MARK, REVISION, SQL
 from storlever.seal import Seal, Unsealable
 from storlever.token import Token
@@ -121,6 +122,7 @@ class SqliteStore:
                 kept = keep or Keep()
                 self._journal = Journal(self._connection, kept)
                 self._history = History(self._connection, kept.revisions)
+                self._drawer = Drawer(self._connection, self._seal)
                 self._anchor = self._found_link(ANCHOR) or Link()
                 self._require_whole_audit()
                 self._link = self._journal.last(self._anchor)
@@ -168,7 +170,7 @@ class SqliteStore:
                 if edit.discovery is not None:
                     self._write("setting", DISCOVERY, edit.discovery)
                 for receipt in receipts:
-                    self._write("receipt", receipt.key.name, self._folded(receipt))
+                    self._drawer.put(receipt)
                 link = self._journal.append(self._link, entries)
                 if entries:
                     self._write("setting", HEAD, link)
@@ -187,13 +189,13 @@ class SqliteStore:
         are more than are kept; whether there may be more. Raises StateFailed."""
         try:
             with self._lock:
-                anchor, expired = self._journal.due(self._link, now), self._expired(now)
+                anchor, expired = self._journal.due(self._link, now), self._drawer.due(now)
                 revision = self._history.due()
                 if anchor is None and expired is None and revision is None:
                     return False
                 with self._transaction():
                     if expired is not None:
-                        self._connection.execute(schema.FORGET_RECEIPTS, (expired,))
+                        self._drawer.forget(expired)
                     if anchor is not None:
                         self._journal.forget(anchor)
                         self._write("setting", ANCHOR, anchor)
@@ -204,34 +206,13 @@ class SqliteStore:
             raise _failure(error) from error
         return True
 
-    def _expired(self, now: datetime) -> str | None:
-        """The time of the newest receipt that need not be kept any longer; None where none is."""
-        (count,) = self._connection.execute(schema.COUNT_RECEIPTS).fetchone()
-        too_many = None
-        if count > MOST:  # to look takes 10 ms, while nobody can commit
-            too_many = self._connection.execute(schema.BEYOND_RECEIPTS, (MOST,)).fetchone()
-        too_old = self._connection.execute(schema.OLD_RECEIPTS, (stamp(now - LASTS),)).fetchone()
-        return max((row[0] for row in (too_many, too_old) if row and row[0]), default=None)
-
     def receipt(self, name: str) -> Receipt | None:
         """Raises StateFailed."""
         try:
             with self._lock:
-                row = self._connection.execute(SQL["receipt"].select_one, (name,)).fetchone()
-            return self._unfolded(name, self._checked("receipt", *row)) if row else None
-        except (sqlite3.Error, StateUnusable, *_MALFORMED) as error:
+                return self._drawer.find(name)
+        except (sqlite3.Error, *_MALFORMED) as error:
             raise StateFailed(f"cannot read a receipt: {error}", code="state-unreadable") from error
-
-    def _folded(self, receipt: Receipt) -> Json:
-        """With its time, by which it is forgotten, and all else sealed."""
-        inside = json.dumps([receipt.key.request, receipt.outcome])
-        where = schema.place("receipt", receipt.key.name)
-        return {"time": stamp(receipt.time), "sealed": self._seal.seal(inside, where)}
-
-    def _unfolded(self, name: str, document: Json) -> Receipt:
-        inside = self._seal.open(document["sealed"], schema.place("receipt", name))
-        request, outcome = json.loads(inside)
-        return Receipt(Key(name, request), datetime.fromisoformat(document["time"]), outcome)
 
     def revisions(self, before: int | None, limit: int) -> Sequence[Json]:
         """A page of those that are kept, the newest first. Raises StateFailed."""
@@ -342,7 +323,7 @@ class SqliteStore:
         self,
         table: str,
         name: str,
-        value: Target | Account | DiscoveryAuth | Token | Link | Json | int | None,
+        value: Target | Account | DiscoveryAuth | Token | Link | int | None,
     ) -> None:
         if value is None:
             self._connection.execute(SQL[table].delete, (name,))
@@ -508,7 +489,6 @@ class MemoryStore:
         self._past: list[tuple[Json, Inventory, Edit]] = []
         """Of each revision: what there is to tell, what was before, and what it made of that."""
         self._revision = 0
-
         self._receipts: dict[str, Receipt] = {}
         self.tag_key = secrets.token_bytes(32)
 

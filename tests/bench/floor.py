@@ -16,13 +16,14 @@ from storlever.inventory import Edit
 from storlever.notes import FileNotes
 from storlever.reconciler import Reconciler
 from storlever.schema import PRAGMAS
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.store import SqliteStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Reply, Request
+from storlever.writer import Write
 from tests.keys import keys_in
 from tests.unit.core import ACT
 from tests.world import Tgtd

@@ -15,12 +15,13 @@ from storlever.notes import MemoryNotes
 from storlever.principal import Act, Principal, Role
 from storlever.receipt import Done, Receipt
 from storlever.reconciler import Reconciler
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
+from storlever.writer import Write
 
 ACT = Act(Principal("tester", Role.ADMIN, "127.0.0.1"), "0" * 32, "test", "/test")
 FOREIGN = "iqn.2026-01.test:foreign"

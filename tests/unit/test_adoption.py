@@ -19,8 +19,8 @@ from storlever.model import (
     ObservedUnit,
 )
 from storlever.names import GUARD
-from storlever.service import SHORT_SECRET_WARNING
 from storlever.tgtd.wire import Device, Mode, Op, Request
+from storlever.warning import SHORT_SECRET_WARNING
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
 from storlever.web.threads import Threaded

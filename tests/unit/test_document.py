@@ -269,7 +269,7 @@ def lun(core: Core, number: int, store: int, **more: Any) -> dict[str, Any]:
     return {"lun": number, "path": f"{core.folder}/{store}.img", **more}
 
 
-def put(client: TestClient, *targets: Mapping[str, Any], users: Any = (), **said: Any) -> Any:
+def put(client: TestClient, *targets: Any, users: Any = (), **said: Any) -> Any:
     body = {"target_list": list(targets), "user_list": list(users)}
     return client.put(CONFIG, params=said, json=body)
 

@@ -37,15 +37,19 @@ MAY = {
     "audit": "inventory model principal token",
     "journal": "audit",
     "history": "audit inventory schema",
+    "drawer": "audit receipt schema seal",
     "clock": "",
     "throttle": "",
     "user": "errors",
+    "status": "failures model",
+    "warning": "inventory model names",
+    "unit": "errors model",
     "alarm": "",
     "admission": "errors model names",
     "counters": "model",
     "events": "audit clock inventory model",
     "tally": "",
-    "figures": "inventory model tally",
+    "figures": "failures inventory model status tally",
     "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
     "observed plan tally",
     "sampler": "clock counters errors events inventory model reconciler",
@@ -56,16 +60,18 @@ MAY = {
     "claims": "model",
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
-    "service": "admission adoption audit backing clock document errors events failpoint figures "
-    "group inventory losses model names principal receipt reconciler rehearsal sampler shelf "
-    "throttle token",
+    "backlog": "audit clock principal throttle",
+    "writer": "audit backlog clock errors events failpoint group inventory model principal receipt "
+    "reconciler rehearsal shelf",
+    "service": "admission adoption audit backing clock document errors figures inventory losses "
+    "model principal reconciler rehearsal sampler shelf status token unit warning writer",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
     "schema": "durable errors seal",
     "state": "config home journal keyfile notes store",
-    "store": "audit errors failpoint history inventory journal model principal receipt schema seal "
-    "token",
+    "store": "audit drawer errors failpoint history inventory journal model principal receipt "
+    "schema seal token",
     "notes": "errors model",
     "certificate": "",
     "notify": "",
@@ -90,6 +96,8 @@ PURE = {
     "claims",
     "backoff",
     "failures",
+    "status",
+    "warning",
     "principal",
     "audit",
     "admission",
@@ -129,18 +137,20 @@ FOR_WEB = {
     "rehearsal",
     "sampler",
     "service",
+    "status",
     "tally",
     "throttle",
     "token",
+    "unit",
     "user",
+    "writer",
 }
-FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "principal", "token"}
+FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "names", "principal", "token"}
 BESIDE = {"cli": "client"}
 FOR_COMMANDS = {
     "cli.serve": {"daemon"},
     "cli.stopped": {"clock", "user", "inventory", "state", "store"},
     "cli.cert": {"certificate"},
-    "cli.translation": {"names"},
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
 WRITERS = {
@@ -194,6 +204,12 @@ def test_a_module_knows_only_those_inward_of_it(name: str) -> None:
 def test_every_module_has_its_rule() -> None:
     flat = {name for name in FILES if "." not in name} - {"__init__", "daemon"}
     assert flat == MAY.keys()
+
+
+def test_the_documentation_says_where_each_module_is() -> None:
+    text = (ROOT.parents[1] / "docs" / "architecture.md").read_text()
+    said = set(re.findall(r"\w+", text.split("```")[1]))
+    assert {name.rpartition(".")[2] for name in FILES} - {"__init__"} <= said
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from storlever.inventory import Direction
 from storlever.model import Account
 from storlever.principal import Role
 from storlever.receipt import LASTS, Done, Key, Receipt
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.web import etag, resource
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
@@ -28,6 +28,7 @@ from storlever.web.etag import Condition, Tags, listed
 from storlever.web.san import PREFIX
 from storlever.web.table import API, Guarded
 from storlever.web.threads import Threaded
+from storlever.writer import Write
 from tests.unit.core import ACT, FOREIGN, Core, Crash, MortalStore
 from tests.unit.test_rights import ROUTES, method_of, path_of
 from tests.world import WIKI_TARGET, folder, image

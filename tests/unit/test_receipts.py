@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storlever import receipt, store
+from storlever import drawer, receipt, store
 from storlever.errors import StateFailed, StateUnusable
 from storlever.inventory import Edit
 from storlever.principal import Role
@@ -85,7 +85,8 @@ def test_receipts_are_kept_for_a_day(path: Path) -> None:
 def test_so_many_receipts_are_kept_and_the_oldest_go(
     path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(store, "MOST", 3)
+    for module in (drawer, store):
+        monkeypatch.setattr(module, "MOST", 3)
     with opened(path) as file:
         found = file if kind == "file" else MemoryStore()
         found.load()

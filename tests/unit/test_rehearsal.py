@@ -18,8 +18,10 @@ from storlever.model import Account, BackingType, DeviceType
 from storlever.principal import Role
 from storlever.receipt import Done
 from storlever.rehearsal import Rehearsal, Step
-from storlever.service import SHORT_SECRET_WARNING, Service, Write
+from storlever.service import Service
 from storlever.tgtd.wire import Mode, Op, Request
+from storlever.warning import SHORT_SECRET_WARNING
+from storlever.writer import Write
 from tests.unit.core import ACT, FOREIGN, Core
 from tests.world import folder, image
 

@@ -19,11 +19,11 @@ from storlever.errors import Conflict, NotFound, StateFailed
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.journal import Keep
 from storlever.model import Account, Target
-from storlever.service import Store
 from storlever.store import MemoryStore, SqliteStore
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
 from storlever.web.threads import Threaded
+from storlever.writer import Store
 from tests.keys import keys_in
 from tests.unit import strategies as some
 from tests.unit.core import Core

@@ -15,13 +15,13 @@ from structlog.testing import capture_logs
 
 from storlever import audit, throttle
 from storlever.audit import MASK, START, Link, Search
+from storlever.backlog import TOLD_AT_ONCE
 from storlever.clock import now
 from storlever.errors import StateFailed, Unauthenticated
 from storlever.inventory import Direction
 from storlever.model import Account, Pending
 from storlever.names import NAME_BYTES
 from storlever.principal import Principal, Role
-from storlever.service import TOLD_AT_ONCE, Write
 from storlever.throttle import Throttle
 from storlever.token import Token
 from storlever.web.app import TABLES, create_app
@@ -32,6 +32,7 @@ from storlever.web.peer import UnixPeer
 from storlever.web.san import PREFIX
 from storlever.web.table import Guarded, require_rights
 from storlever.web.threads import Threaded
+from storlever.writer import Write
 from tests.unit.core import ACT, Core
 from tests.world import WIKI_TARGET, folder, image
 
@@ -218,7 +219,7 @@ def test_two_tokens_are_none(core: Core, client: TestClient) -> None:
 
 def test_a_token_ends_when_it_expires(core: Core, client: TestClient) -> None:
     old, secret = Token.new("old", Role.ADMIN, timedelta(hours=1), now() - timedelta(hours=2))
-    core.service._adopt(core.service.inventory.add_token(old))
+    core.service._take(core.service.inventory.add_token(old))
     core.service.keep(last=True)
     answer = client.get(f"{PREFIX}/conf", headers=bearer(secret))
     assert (answer.status_code, answer.json()["code"]) == (401, "token-expired")
@@ -587,7 +588,7 @@ def test_a_change_need_not_wait_for_room_that_what_was_told_would_take(core: Cor
 
 
 def test_how_many_entries_were_lost_is_told(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storlever.service.MOST_TOLD", 2)
+    monkeypatch.setattr("storlever.backlog.MOST", 2)
     for _ in range(5):
         core.service.tell(ACT, "invalid")
     assert [each["outcome"] for each in entries(core)] == ["invalid"] * 2 + ["3 entries were lost"]

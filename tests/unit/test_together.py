@@ -13,11 +13,12 @@ from storlever.errors import Conflict, Refused, StateFailed, Unavailable
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Account
 from storlever.receipt import Done, Receipt
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 from storlever.web import threads
 from storlever.web.threads import Threaded
+from storlever.writer import Write
 from tests.unit.core import ACT, Core, Crash, FlakyStore
 from tests.world import folder, image
 
@@ -415,7 +416,7 @@ def test_a_group_is_over_in_time_and_the_rest_is_the_next(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of these would have the first wait for all of them."""
-    monkeypatch.setattr("storlever.service.TOGETHER", 0.0)
+    monkeypatch.setattr("storlever.writer.TOGETHER", 0.0)
     commits, names = core.store.commits, [f"{NEW}{number}" for number in range(3)]
 
     async def ask() -> None:
@@ -456,7 +457,7 @@ def test_a_write_that_waits_too_long_is_never_made(
 def test_a_write_that_is_left_out_waits_no_longer_than_others(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storlever.service.TOGETHER", 0.0)
+    monkeypatch.setattr("storlever.writer.TOGETHER", 0.0)
     monkeypatch.setattr(threads, "TURN_PATIENCE", 0.05)
 
     async def ask() -> list[object]:

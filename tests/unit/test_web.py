@@ -31,7 +31,7 @@ from storlever.errors import (
 )
 from storlever.inventory import Direction
 from storlever.model import Account, DiscoveryAuth, LogicalUnit
-from storlever.service import UnitStatus
+from storlever.status import UnitStatus
 from storlever.tgtd.wire import Reply
 from storlever.web.app import create_app
 from storlever.web.authentication import Authentication

@@ -7,6 +7,7 @@ from storlever.cli import complete, output, verb
 from storlever.cli.failure import Status
 from storlever.cli.verb import found
 from storlever.client import operations
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -33,7 +34,7 @@ def _access(client: "Client", arguments: Namespace) -> int:
     admission = found(client, call)
     if arguments.output == "table":
         word = "admitted" if admission["admitted"] else "not admitted"
-        print(output.printable(f"{word} ({admission['rule']}): {admission['reason']}"))
+        print(printable(f"{word} ({admission['rule']}): {admission['reason']}"))
     else:
         output.whole(admission, arguments.output)
     return Status.DONE if admission["admitted"] else Status.FAILED

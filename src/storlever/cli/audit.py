@@ -8,8 +8,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from storlever.audit import MOST, START, Json, Link, broken, moment
 from storlever.cli import desk
 from storlever.cli.desk import Desk
-from storlever.cli.output import printable
 from storlever.cli.verb import Verbs
+from storlever.names import printable
 
 
 def add(parser: ArgumentParser) -> None:

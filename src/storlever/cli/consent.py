@@ -6,7 +6,7 @@ from getpass import getpass
 from pathlib import Path
 
 from storlever.cli.failure import Failure, Status
-from storlever.cli.output import printable
+from storlever.names import printable
 
 
 def ask(what: str) -> None:

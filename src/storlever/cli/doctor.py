@@ -22,6 +22,7 @@ from storlever.cli.advice import ADVICE
 from storlever.cli.failure import Status
 from storlever.client import operations
 from storlever.client.errors import ClientError, Unreachable
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -61,7 +62,7 @@ def run(arguments: Namespace) -> int:
     failed = False
     for each in examine(arguments):
         failed |= each.level == FAIL
-        print(output.printable(str(each)), flush=True)
+        print(printable(str(each)), flush=True)
     return Status.FAILED if failed else Status.DONE
 
 

@@ -22,6 +22,7 @@ from storlever.cli.failure import Failure, Status
 from storlever.cli.translation import Json, Remark, Translation
 from storlever.cli.verb import write
 from storlever.client import operations
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -58,7 +59,7 @@ def run(arguments: Namespace) -> int:
     """Raises Failure or ClientError."""
     document, remarks = read(arguments.file, keep_identities=arguments.keep_identities)
     for each in remarks:
-        print(output.printable(str(each)), file=sys.stderr)
+        print(printable(str(each)), file=sys.stderr)
     if arguments.strict and not all(each.taken for each in remarks):
         raise Failure("not everything can be taken, so nothing was")
     if arguments.form:

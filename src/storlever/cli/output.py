@@ -7,19 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from storlever.names import printable
+
 FORMS = ("table", "json", "yaml")
 Row = Mapping[str, Any]
 AMOUNT = re.compile(r"[0-9]+(\.[0-9])?( [KMGTP]?i?B)?|-", re.ASCII)
 """A number or a size, or none of them."""
-
-
-def printable(text: str) -> str:
-    """Without what would steer a terminal: names of initiators are written by strangers."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode()
 
 
 def say(text: str) -> None:

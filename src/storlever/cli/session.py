@@ -7,6 +7,7 @@ from storlever.cli import complete, consent, output, verb
 from storlever.cli.failure import Status
 from storlever.cli.verb import Verbs, found
 from storlever.client import operations
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -52,7 +53,7 @@ def _close(client: "Client", arguments: Namespace) -> int:
         consent.ask(_loss(client, arguments))
     for entry in client.do(call).removed:
         for name, value in entry.items():
-            print(output.printable(f"{name} {value} is removed from {arguments.iqn}"))
+            print(printable(f"{name} {value} is removed from {arguments.iqn}"))
     return Status.DONE
 
 

@@ -12,6 +12,7 @@ from storlever.cli.failure import Failure, Status
 from storlever.cli.verb import Verbs, count, found, write
 from storlever.client import operations
 from storlever.client.errors import PreconditionFailed
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -95,7 +96,7 @@ def _show(client: "Client", arguments: Namespace) -> int:
     print("\nTo log in:")
     portals = arguments.portal or connect.reachable(client.portals(), _host(arguments))
     for line in connect.lines(target, portals):
-        print(output.printable(line))
+        print(printable(line))
     return Status.DONE
 
 

@@ -38,12 +38,6 @@ OF_LUNS = frozenset(
         *("allow-in-use", "lun", "removable", "block-size"),
     }
 )
-NOT_OURS_OF_LUNS = frozenset(
-    {
-        *("vendor_id", "product_id", "product_rev", "sense_format", "path", "mode_page", "params"),
-        *("lbppbe", "la_lba", "optimal_xfer_gran", "optimal_xfer_len", "bsopts", "bsoflags"),
-    }
-)
 OF_TARGETS = frozenset(
     {
         *("driver", "incominguser", "outgoinguser", "initiator-address", "initiator-name"),
@@ -55,8 +49,6 @@ OF_ALL = frozenset(
         *("default-driver", "incomingdiscoveryuser", "outgoingdiscoveryuser", "ignore-errors"),
     }
 )
-QUIET = {"ignore-errors", "controller_tid"}
-"""Without a meaning for a service."""
 DEVICE_TYPES = ("disk", "tape", "ssc", "cd", "changer", "pt")
 BACKING_TYPES = ("rdwr", "aio", "ssc", "sg")
 IMPLIED = {"cd": "mmc", "changer": "smc"}
@@ -257,35 +249,20 @@ class Translation:
             raise Skipped(FOR_A_SHELL)
         lun: Json = {"lun": number, "path": _checked(names.backing_path, path)}
         said = _Settings(own, target)
-        device = said.text("device-type") or "disk"
-        if device not in DEVICE_TYPES:
-            raise Skipped(f"device-type {device} is not served")
-        lun["device_type"] = "tape" if device == "ssc" else device
-        store = said.text("bs-type")
-        if store and store not in (*BACKING_TYPES, IMPLIED.get(device)):
-            raise Skipped(f"bs-type {store} is not served")
-        if store in BACKING_TYPES:
-            lun["bs_type"] = store
+        lun |= said.types()
         lun |= {
             "direct_map": direct,
-            "write_cache": self._write_cache(said),
+            "write_cache": said.text("write-cache") != "off",  # tgt-admin warns of other words
             "readonly": said.number("readonly", 0) != 0,
             "online": said.number("online", 1) != 0,
             "shared": self._paths[path] > 1 and said.text("allow-in-use") == "yes",
         }
-        if (said.text("block-size") or "512") != "512":
-            raise Skipped(f"block-size {said.text('block-size')} is not served")
-        if device == "disk" and said.number("removable", 0):
-            raise Skipped("a disk is not removable")
+        said.require_usual(lun["device_type"])
         lun |= self._identity(said, number)
         for each in own.directives if own else ():
             if each.key not in OF_LUNS:
                 self._skip(each.place, each.key, "StorLever has no such setting")
         return lun
-
-    def _write_cache(self, said: "_Settings") -> bool:
-        """tgt-admin warns of any other word, and leaves it on."""
-        return said.text("write-cache") != "off"
 
     def _identity(self, said: "_Settings", number: int) -> Json:
         """tgtd's own, where it is to be kept, are of the numbers of target and LUN."""
@@ -332,6 +309,23 @@ class _Settings:
         if not (text.isascii() and text.isdigit()) or len(text) > 9:
             raise Skipped(f"{key} {text}: must be 0 or 1")
         return int(text)
+
+    def types(self) -> Json:
+        """Raises Skipped."""
+        device, store = self.text("device-type") or "disk", self.text("bs-type")
+        if device not in DEVICE_TYPES:
+            raise Skipped(f"device-type {device} is not served")
+        if store and store not in (*BACKING_TYPES, IMPLIED.get(device)):
+            raise Skipped(f"bs-type {store} is not served")
+        found = {"device_type": "tape" if device == "ssc" else device}
+        return found | ({"bs_type": store} if store in BACKING_TYPES else {})
+
+    def require_usual(self, device: str) -> None:
+        """Raises Skipped for what no LUN of ours is."""
+        if (self.text("block-size") or "512") != "512":
+            raise Skipped(f"block-size {self.text('block-size')} is not served")
+        if device == "disk" and self.number("removable", 0):
+            raise Skipped("a disk is not removable")
 
 
 def _stores(target: Block) -> Iterator[tuple[str, bool, Block | None]]:

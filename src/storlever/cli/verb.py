@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from storlever.cli import consent, output, reach
 from storlever.cli.failure import Status
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -103,7 +104,7 @@ def write(
 def tell(rehearsal: "Rehearsal") -> None:
     for step in rehearsal.steps:
         effect = "" if step.effect == "none" else f" [{step.effect}]"
-        print(output.printable(f"{step.step}{effect}"))
+        print(printable(f"{step.step}{effect}"))
     if not rehearsal.steps:
         print("nothing to do")
     for warning in rehearsal.warnings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from storlever.cli import output, reach, verb
 from storlever.cli.failure import Status
+from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client, ClientError
@@ -51,7 +52,7 @@ def _object(event: "Event") -> str:
 
 def _line(event: "Event") -> str:
     told = [f"{name}={_word(value)}" for name, value in event.data.items() if name != "time"]
-    return output.printable(" ".join([event.data["time"], event.type, *told]))
+    return printable(" ".join([event.data["time"], event.type, *told]))
 
 
 def _word(value: Any) -> str:

@@ -13,12 +13,14 @@ from storlever.inventory import Inventory
 from storlever.principal import Principal
 from storlever.receipt import Done
 from storlever.sampler import Visit
-from storlever.service import Service, TargetStatus, Write
+from storlever.service import Service
+from storlever.status import TargetStatus
 from storlever.web.edge import Edge
 from storlever.web.etag import View, listed
 from storlever.web.gate import act_of
 from storlever.web.table import API, say
 from storlever.web.threads import Answer, Given, Method, Threaded
+from storlever.writer import Write
 
 
 class Unchanged(Exception):

@@ -14,7 +14,9 @@ from pydantic import (
 from storlever.audit import MOST, Search, moment
 from storlever.principal import Role
 from storlever.web.asked import Core
+from storlever.web.parameters import Number
 from storlever.web.table import API, Table
+from storlever.web.wire import Shown
 
 table = Table(API, tag="audit")
 
@@ -22,7 +24,6 @@ table = Table(API, tag="audit")
 Time = Annotated[
     str, AfterValidator(moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class AuditQuery(BaseModel):
@@ -37,14 +38,14 @@ class AuditQuery(BaseModel):
     limit: int = Field(100, ge=1, le=MOST)
 
 
-class Anchor(BaseModel):
+class Anchor(Shown):
     """What the oldest entry that is kept was chained to."""
 
     number: int
     hash: str
 
 
-class AuditPage(BaseModel):
+class AuditPage(Shown):
     """Entries from the newest on, or, where `after` was said, from the oldest on."""
 
     anchor: Anchor

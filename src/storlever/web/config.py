@@ -10,8 +10,6 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -23,16 +21,28 @@ from storlever import names
 from storlever.document import Document, UserPart
 from storlever.errors import Forbidden
 from storlever.inventory import Direction, Inventory
-from storlever.model import Account, LogicalUnit, Target
+from storlever.model import Account, Target
 from storlever.principal import Role
 from storlever.service import Service
 from storlever.web import resource
 from storlever.web.asked import AskedOfOne, Tagged
 from storlever.web.body import HUGE_BODY
 from storlever.web.etag import Condition
-from storlever.web.san import Force
+from storlever.web.parameters import Force
 from storlever.web.table import API, Table
-from storlever.web.wire import ABSENT, Given, Password, StoreWord, TargetWish, UserName, grammar
+from storlever.web.wire import (
+    ABSENT,
+    Device,
+    Given,
+    Password,
+    Shown,
+    StoreWord,
+    TargetWish,
+    UserName,
+    directions,
+    grammar,
+    unit_fields,
+)
 from storlever.web.writing import Changing
 
 table = Table(API, tag="config")
@@ -80,13 +90,7 @@ class ConfWish(Given):
     outgoingdiscoveryuser: DiscoveryName = ABSENT
 
     def directions(self) -> dict[Direction, str | None]:
-        both = {
-            Direction.INCOMING: ("incomingdiscoveryuser", self.incomingdiscoveryuser),
-            Direction.OUTGOING: ("outgoingdiscoveryuser", self.outgoingdiscoveryuser),
-        }
-        return {
-            direction: text or None for direction, (name, text) in both.items() if self.given(name)
-        }
+        return directions(self, lambda text: text or None)
 
 
 class UserWish(Given):
@@ -120,24 +124,20 @@ class ConfigUpdate(Given):
         )
 
 
-class _Shown(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ConfTold(_Shown):
+class ConfTold(Shown):
     incomingdiscoveryuser: str
     outgoingdiscoveryuser: str
 
 
-class UserTold(_Shown):
+class UserTold(Shown):
     username: str
     password: str = Field(ABSENT, description="with secrets=true only")
 
 
-class LunTold(_Shown):
+class LunTold(Shown):
     lun: int
     path: str
-    device_type: Literal["disk", "tape", "cd", "changer", "pt"]
+    device_type: Device
     bs_type: StoreWord
     direct_map: bool
     write_cache: bool
@@ -148,7 +148,7 @@ class LunTold(_Shown):
     scsi_sn: str
 
 
-class TargetTold(_Shown):
+class TargetTold(Shown):
     iqn: str
     state: Literal["ready", "offline"]
     initiator_addr_list: list[str]
@@ -158,7 +158,7 @@ class TargetTold(_Shown):
     lun_list: list[LunTold]
 
 
-class Config(_Shown):
+class Config(Shown):
     """All that is desired, sorted, so that two of them can be compared."""
 
     version: Literal[1]
@@ -224,7 +224,7 @@ async def put_config(
     force: Force = False,
 ) -> Response:
     """All of it, or nothing. `force` of an admin also serves what the machine itself uses."""
-    overrule = force and core.act.principal.role >= Role.ADMIN
+    overrule = force and core.by_admin
     if core.condition != Condition():  # a tag takes a look at everything
         core.of(resource.config)
     return core.changed(
@@ -262,21 +262,5 @@ def _target(target: Target) -> Json:
         "initiator_name_list": sorted(target.access.names),
         "incominguser_list": sorted(target.incoming),
         "outgoinguser_list": [target.outgoing] if target.outgoing else [],
-        "lun_list": [_unit(unit) for unit in target.units],
-    }
-
-
-def _unit(unit: LogicalUnit) -> Json:
-    return {
-        "lun": unit.lun,
-        "path": unit.backing_path,
-        "device_type": unit.device_type,
-        "bs_type": unit.backing_type,
-        "direct_map": unit.direct_map,
-        "write_cache": unit.write_cache,
-        "readonly": unit.readonly,
-        "online": unit.online,
-        "shared": unit.shared,
-        "scsi_id": unit.scsi_id,
-        "scsi_sn": unit.serial_number,
+        "lun_list": [unit_fields(unit) for unit in target.units],
     }

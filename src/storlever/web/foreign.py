@@ -1,7 +1,7 @@
 """Targets that somebody else made in tgtd: shown, and adopted on request."""
 
 from fastapi import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from storlever.model import ObservedTarget, ObservedUnit
 from storlever.names import printable
@@ -9,19 +9,15 @@ from storlever.principal import Role
 from storlever.service import Service
 from storlever.web import resource
 from storlever.web.asked import Core
-from storlever.web.san import Iqn, Overrule
+from storlever.web.parameters import Iqn, Overrule
 from storlever.web.table import API, Table
-from storlever.web.wire import ABSENT, Given, UserCreate
+from storlever.web.wire import ABSENT, Given, Shown, UserCreate
 from storlever.web.writing import Creating
 
 table = Table(API, tag="foreign")
 
 
-class _Shown(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ForeignLun(_Shown):
+class ForeignLun(Shown):
     """As tgtd shows it; null where it shows nothing that is known."""
 
     lun: int
@@ -47,7 +43,7 @@ class ForeignLun(_Shown):
         )
 
 
-class ForeignShown(_Shown):
+class ForeignShown(Shown):
     """As a pass saw it last."""
 
     iqn: str

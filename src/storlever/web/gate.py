@@ -82,21 +82,10 @@ class Gate:
         try:
             await (self._refusal(scope) or self._app)(scope, receive, answer)
         finally:
-            self._tell(scope, status)
             seconds = time.monotonic() - started
+            self._tell(scope, status)
             self._meter.note(scope, status, seconds)
-            principal = scope["state"].get("principal", UNKNOWN)
-            log.info(
-                "request",
-                who=principal.name,
-                address=principal.address,
-                method=scope["method"][:MOST_OF_A_METHOD],
-                path=scope["path"][:MOST_OF_A_PATH],
-                status=status or None,
-                code=scope["state"].get("code"),
-                milliseconds=round(seconds * 1000, 1),
-                request_id=request_id,
-            )
+            _log(scope, status, seconds)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
@@ -169,6 +158,22 @@ class Gate:
         refused = known and status >= 400 and scope["method"] not in SAFE_METHODS
         if refused or status == 401:
             self._service.tell(act_of(scope), code)
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    state = scope["state"]
+    principal: Principal = state.get("principal", UNKNOWN)
+    log.info(
+        "request",
+        who=principal.name,
+        address=principal.address,
+        method=scope["method"][:MOST_OF_A_METHOD],
+        path=scope["path"][:MOST_OF_A_PATH],
+        status=status or None,
+        code=state.get("code"),
+        milliseconds=round(seconds * 1000, 1),
+        request_id=state["request_id"],
+    )
 
 
 def act_of(scope: Scope) -> Act:

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 from typing import Literal
 
 from fastapi import Request
-from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from storlever.principal import Role
-from storlever.service import Health
+from storlever.status import Health
 from storlever.web.edge import Edge
 from storlever.web.table import Table
 from storlever.web.threads import Threaded
+from storlever.web.wire import Shown
 
 table = Table(tag="health")
 
 
-class Alive(BaseModel):
+class Alive(Shown):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(BaseModel):
+class Readiness(Shown):
     """`failing`: targets and LUNs that are wished for and not served, with the reason. `warnings`:
     what should not be as it is. The rest is told only to who may read the state."""
 

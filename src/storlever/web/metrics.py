@@ -81,7 +81,7 @@ class _Core(Collector):
         figures = self._service.figures()
         yield from _tgtd(figures)
         yield from _served(figures)
-        yield from _traffic(figures)
+        yield from _sampled(figures)
         yield from _work(figures)
 
 
@@ -125,7 +125,7 @@ def _served(figures: Figures) -> Iterator[Metric]:
     )
 
 
-def _traffic(figures: Figures) -> Iterator[Metric]:
+def _sampled(figures: Figures) -> Iterator[Metric]:
     """Nobody knows of sessions while tgtd is down."""
     known = figures.inventory.targets if figures.down is None else ()
     yield _by(
@@ -134,6 +134,16 @@ def _traffic(figures: Figures) -> Iterator[Metric]:
         ("target",),
         (((name,), figures.sessions.get(name, 0)) for name in known),
     )
+    yield from _traffic(figures)
+    if figures.sampled:
+        yield GaugeMetricFamily(
+            "storlever_sample_timestamp_seconds",
+            "When sessions and traffic were sampled last, since 1970.",
+            figures.sampled.timestamp(),
+        )
+
+
+def _traffic(figures: Figures) -> Iterator[Metric]:
     places = [
         ((name, str(unit.lun)), figures.traffic.get((name, unit.lun)))
         for name, target in figures.inventory.targets.items()
@@ -149,12 +159,6 @@ def _traffic(figures: Figures) -> Iterator[Metric]:
         for place, done in places:
             family.add_metric(place, value(done) if done else 0)
         yield family
-    if figures.sampled:
-        yield GaugeMetricFamily(
-            "storlever_sample_timestamp_seconds",
-            "When sessions and traffic were sampled last, since 1970.",
-            figures.sampled.timestamp(),
-        )
 
 
 def _work(figures: Figures) -> Iterator[Metric]:

@@ -8,7 +8,8 @@ from typing import Any
 from storlever.document import TargetPart, UnitPart
 from storlever.errors import NotFound
 from storlever.inventory import Direction, Inventory
-from storlever.model import FITTING, Account, DeviceType, LogicalUnit, Target
+from storlever.model import Account, Target
+from storlever.unit import as_new
 from storlever.web.etag import View
 
 Same = Callable[[Inventory], bool]
@@ -121,7 +122,7 @@ def _alike(said: Any, had: Any) -> bool:
 
 def _has(target: Target, part: UnitPart) -> bool:
     unit = target.unit(part.lun)
-    return unit is not None and _as_wanted(unit, part.given)
+    return unit is not None and as_new(unit, part.given)
 
 
 def _known(inventory: Inventory, account: Account) -> bool:
@@ -139,23 +140,7 @@ def same_user(name: str, direction: Direction, account: Account) -> Same:
 
 def same_unit(name: str, lun: int, given: Mapping[str, Any]) -> Same:
     """`given`: fields of LogicalUnit; those left out have their defaults, or were generated."""
-    return lambda inventory: _as_wanted(inventory.unit(name, lun), given)
-
-
-def _as_wanted(unit: LogicalUnit, given: Mapping[str, Any]) -> bool:
-    return all(getattr(unit, field) == value for field, value in _wanted(given).items())
-
-
-def _wanted(given: Mapping[str, Any]) -> dict[str, Any]:
-    generated = ("scsi_id", "serial_number")
-    said = {field: value for field, value in given.items() if value or field not in generated}
-    kind = given.get("device_type", DeviceType.DISK)
-    unit = LogicalUnit(
-        lun=0,
-        **{"backing_type": FITTING[kind][0], **dict.fromkeys(generated, ""), **said},
-    )
-    ours = {"lun", "product", *(field for field in generated if field not in said)}
-    return {field: getattr(unit, field) for field in LogicalUnit.__slots__ if field not in ours}
+    return lambda inventory: as_new(inventory.unit(name, lun), given)
 
 
 def excused(same: Same | None, *, missing_ok: bool) -> Callable[[Exception, Inventory], bool]:

@@ -3,15 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
-from pydantic import BaseModel, ConfigDict
 
 from storlever.audit import MOST
 from storlever.principal import Role
 from storlever.service import Service
 from storlever.web.asked import Core
-from storlever.web.audit import Number
-from storlever.web.san import Force
+from storlever.web.parameters import Force, Number
 from storlever.web.table import API, Table
+from storlever.web.wire import Shown
 from storlever.web.writing import Creating
 
 table = Table(API, tag="revision")
@@ -21,11 +20,9 @@ Before = Annotated[Number | None, Query(description="those below this number")]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 
 
-class RevisionTold(BaseModel):
+class RevisionTold(Shown):
     """A commit that changed targets, users or discovery. Where several requests shared it, `who`,
     `request_id` and `operation` name each, with commas between. Of many `changes`, the first."""
-
-    model_config = ConfigDict(frozen=True)
 
     revision: int
     time: str
@@ -64,5 +61,5 @@ def _shown(service: Service, number: int) -> bytes:
 @table.post("/revision_list/{number}/restore", Role.OPERATOR, response_class=Response)
 async def restore_revision(core: Creating, number: Revision, force: Force = False) -> Response:
     """The state as it was after that revision; tokens stay. `force` as of PUT config."""
-    overrule = force and core.act.principal.role >= Role.ADMIN
+    overrule = force and core.by_admin
     return core.changed(await core.write(Service.restore, number, force=force, overrule=overrule))

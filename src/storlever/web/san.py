@@ -1,28 +1,22 @@
-"""The twenty operations of the SAN API, one thin function each: decode, call, encode.
+"""The operations of the SAN API, one thin function each: decode, call, encode.
 
 Reads come from memory, but for the sessions of a target; those and the writes run in threads.
 """
 
-import re
 from functools import partial
-from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request, Response
-from pydantic import BeforeValidator, TypeAdapter
-from starlette.convertors import PathConvertor, register_url_convertor
+from fastapi import Response
+from pydantic import TypeAdapter
 
-from storlever import names
-from storlever.document import TargetPart
-from storlever.errors import Fault, Forbidden, Invalid
+from storlever.errors import Fault, Invalid
 from storlever.inventory import Direction
 from storlever.principal import Role
 from storlever.service import Service
 from storlever.web import resource
 from storlever.web.asked import AskedOfOne, Tagged
+from storlever.web.parameters import Everywhere, Expand, Force, Iqn, Lun, Overrule, User
 from storlever.web.table import API, Table
 from storlever.web.wire import (
-    CHAP_NAME,
-    TARGET_NAME,
     Conf,
     ConfUpdate,
     LunCreate,
@@ -40,44 +34,7 @@ from storlever.web.writing import Changing, Creating, ExistsOk, Removing, Writin
 
 PREFIX = f"{API}/san/tgt"
 
-
-class _UserName(PathConvertor):
-    """A user's name may hold slashes; an empty one would be a trailing slash."""
-
-    regex = ".+"
-
-
-register_url_convertor("user", _UserName())
-
 table = Table(PREFIX, tag="tgt")
-
-
-def _number(text: object) -> object:
-    """One spelling a LUN: 1, not 01 or +1."""
-    if not re.fullmatch(r"[1-9][0-9]{0,2}", str(text)):
-        raise ValueError("must be a plain number")
-    return text
-
-
-Iqn = Annotated[str, TARGET_NAME]
-User = Annotated[str, CHAP_NAME]
-Lun = Annotated[int, BeforeValidator(_number), Path(ge=names.LUN_MIN, le=names.LUN_MAX)]
-Force = Annotated[bool, Query(description="do it although something is in the way")]
-
-
-async def _overrule(request: Request, force: Force = False) -> bool:
-    """Raises Forbidden. What a LUN may be forced over is what the machine itself uses."""
-    role = request.state.principal.role
-    if force and role < Role.ADMIN:
-        raise Forbidden(f"force=true takes an {Role.ADMIN} here, and this is an {role}")
-    return force
-
-
-Overrule = Annotated[bool, Depends(_overrule)]
-Everywhere = Annotated[bool, Query(description="change it for every target that shares the user")]
-
-
-Expand = Annotated[bool, Query(description="whole objects, as GET of each has them")]
 
 
 def _created(core: Writing, warnings: tuple[str, ...], *parts: str) -> Response:
@@ -125,7 +82,7 @@ async def post_target(
 ) -> Response:
     """With users, lists and LUNs where they are given: all of it, or nothing."""
     part, accounts = body.part(), body.accounts()
-    same = resource.same_target(part or TargetPart(body.iqn), accounts) if exists_ok else None
+    same = resource.same_target(part, accounts) if exists_ok else None
     core.of(resource.target(body.iqn), same)
     warnings = await core.write(Service.add_target, body.iqn, part, accounts, overrule=force)
     return _created(core, warnings, "target_list", body.iqn)

@@ -17,9 +17,10 @@ from storlever.principal import Role
 from storlever.sampler import Visit
 from storlever.service import Service
 from storlever.web.asked import Core
-from storlever.web.san import PREFIX, Iqn
+from storlever.web.parameters import Iqn
+from storlever.web.san import PREFIX
 from storlever.web.table import Table
-from storlever.web.wire import RehearsalShown
+from storlever.web.wire import RehearsalShown, Shown
 from storlever.web.writing import Removing
 
 table = Table(PREFIX, tag="sessions")
@@ -38,17 +39,15 @@ UNCOUNTED = dict.fromkeys(field.name for field in fields(Traffic))
 Id = Annotated[int, Path(ge=0, lt=2**63)]
 
 
-class ConnectionTold(BaseModel):
+class ConnectionTold(Shown):
     cid: int
     addr: str
 
 
-class SessionTold(BaseModel):
+class SessionTold(Shown):
     """`initiator` is what the initiator calls itself; ? where another one pretends to be it. The
     counters are since the session began, as they were a second or so ago; null while it is too new
     for that. `since` is when it was first seen."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     initiator: str
@@ -75,15 +74,15 @@ class SessionTold(BaseModel):
         )
 
 
-class NameTaken(BaseModel):
+class NameTaken(Shown):
     initiator_name: str
 
 
-class AddressTaken(BaseModel):
+class AddressTaken(Shown):
     initiator_addr: str
 
 
-class Parted(BaseModel):
+class Parted(Shown):
     """`closed`: how many sessions; `removed`: what was taken off the target's lists."""
 
     closed: int
@@ -164,7 +163,7 @@ class AccessQuery(BaseModel):
     user: str | None = Field(None, max_length=255, description="whom it logs in as")
 
 
-class AdmissionTold(BaseModel):
+class AdmissionTold(Shown):
     """`rule` is what decides: the list that admits it, `everybody` where both lists are empty,
     `unlisted` where neither has it, `incominguser_list` where its user is not let in, `state`."""
 

@@ -18,8 +18,10 @@ from storlever.errors import Conflict, Unavailable
 from storlever.receipt import Done, Key
 from storlever.rehearsal import Rehearsal
 from storlever.sampler import Visit
-from storlever.service import TURN_PATIENCE, Service, TargetStatus, Write, no_turn
+from storlever.service import Service
+from storlever.status import TargetStatus
 from storlever.web.etag import Tags
+from storlever.writer import TURN_PATIENCE, Write, no_turn
 
 READERS = 16
 MOST_TOGETHER = 64

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from storlever.principal import Role
 from storlever.service import Service
@@ -21,7 +21,7 @@ from storlever.token import (
 from storlever.web import resource
 from storlever.web.asked import Tagged, location
 from storlever.web.table import API, Table
-from storlever.web.wire import grammar
+from storlever.web.wire import Given, Shown, grammar
 from storlever.web.writing import Creating, Removing
 
 table = Table(API, tag="token")
@@ -29,9 +29,7 @@ table = Table(API, tag="token")
 RoleName = Literal["reader", "operator", "admin"]
 
 
-class TokenCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
+class TokenCreate(Given):
     name: Annotated[str, AfterValidator(token_name), grammar(f"^{NAME}$")]
     role: RoleName
     expires: Annotated[str, AfterValidator(lifetime_text), grammar(f"^({LIFETIME}|{NEVER})$")] = (
@@ -39,10 +37,8 @@ class TokenCreate(BaseModel):
     )
 
 
-class TokenShown(BaseModel):
+class TokenShown(Shown):
     """Times are in UTC."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     role: RoleName

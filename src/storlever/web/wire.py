@@ -1,12 +1,12 @@
 """The JSON shapes of the SAN API, and their translation to and from the model.
 
-The old API's words stay within `web`, and its fields within this file. Types are strict, unknown
-fields are errors, and every rule about a value is that of `names`.
+The old API's words stay within `web`; what several parts of it say is said here. Types are strict,
+unknown fields are errors, and every rule about a value is that of `names`.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -14,8 +14,10 @@ from storlever import names
 from storlever.document import TargetPart, UnitPart
 from storlever.errors import Fault, Invalid
 from storlever.inventory import Direction
-from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth
-from storlever.service import TargetStatus, UnitStatus
+from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth, LogicalUnit
+from storlever.status import TargetStatus, UnitStatus
+
+Meant = TypeVar("Meant")
 
 ABSENT: Any = None
 """Default of a field that is left as it is when it is not given; null is not a value for it."""
@@ -36,7 +38,7 @@ class Given(BaseModel):
         return name in self.model_fields_set
 
 
-class _Shown(BaseModel):
+class Shown(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
@@ -124,15 +126,13 @@ class ConfUpdate(Given):
     outgoingdiscoveryuser: Discovery = ABSENT
 
     def directions(self) -> dict[Direction, Account | None]:
-        both = {
-            Direction.INCOMING: ("incomingdiscoveryuser", self.incomingdiscoveryuser),
-            Direction.OUTGOING: ("outgoingdiscoveryuser", self.outgoingdiscoveryuser),
-        }
-        return {
-            direction: _account(text)
-            for direction, (name, text) in both.items()
-            if self.given(name)
-        }
+        return directions(self, _account)
+
+
+def directions(conf: Given, meant: Callable[[str], Meant]) -> dict[Direction, Meant]:
+    """Those that are given, with what their fields mean."""
+    fields = {direction: f"{direction}discoveryuser" for direction in Direction}
+    return {each: meant(getattr(conf, name)) for each, name in fields.items() if conf.given(name)}
 
 
 def _account(text: str) -> Account | None:
@@ -140,7 +140,7 @@ def _account(text: str) -> Account | None:
     return Account(name, secret) if name else None
 
 
-class Conf(_Shown):
+class Conf(Shown):
     incomingdiscoveryuser: str = Field(examples=["test:*"])
     outgoingdiscoveryuser: str = Field(examples=[""])
 
@@ -171,13 +171,13 @@ class TargetUpdate(Given):
         return changes
 
 
-class SessionShown(_Shown):
+class SessionShown(Shown):
     initiator: str
     addr: str
     sid: int
 
 
-class _TargetFields(_Shown):
+class _TargetFields(Shown):
     iqn: str
     state: Literal["ready", "offline", "error"]
     reason: str | None = Field(description="why the state is error")
@@ -233,7 +233,7 @@ class UserCreate(Given):
         return Account(self.username, self.password)
 
 
-class UserShown(_Shown):
+class UserShown(Shown):
     username: str
 
 
@@ -242,6 +242,7 @@ class PasswordUpdate(Given):
 
 
 Path = Annotated[str, AfterValidator(names.backing_path), _PATH]
+Device = Literal["disk", "tape", "cd", "changer", "pt"]
 DeviceWord = Literal["disk", "tape", "ssc", "cd", "changer", "pt"]
 StoreWord = Literal["rdwr", "aio", "sg", "ssc"]
 
@@ -297,17 +298,8 @@ class TargetCreate(TargetUpdate):
     outgoinguser_list: list[UserCreate] = Field(default=ABSENT, max_length=1)
     lun_list: list[LunCreate] = Field(default=ABSENT, max_length=names.LUN_MAX)
 
-    def part(self) -> TargetPart | None:
-        """None where nothing but the name is given."""
-        if self.model_fields_set == {"iqn"}:
-            return None
-        return TargetPart(
-            self.iqn,
-            **self.changes(),
-            incoming=_named(self, "incominguser_list"),
-            outgoing=_named(self, "outgoinguser_list"),
-            units=_unit_parts(self),
-        )
+    def part(self) -> TargetPart:
+        return _part(self)
 
     def accounts(self) -> list[Account]:
         """Raises Invalid for a user with two passwords."""
@@ -321,20 +313,6 @@ class TargetCreate(TargetUpdate):
         if faults:
             raise Invalid(*faults)
         return list(known.values())
-
-
-def _named(target: Given, name: str) -> tuple[str, ...] | None:
-    users = getattr(target, name)
-    if not target.given(name):
-        return None
-    return tuple(user.username if isinstance(user, UserCreate) else user for user in users)
-
-
-def _unit_parts(target: Given) -> tuple[UnitPart, ...] | None:
-    if not target.given("lun_list"):
-        return None
-    luns: Sequence[_LunFields] = getattr(target, "lun_list")  # noqa: B009  of two shapes
-    return tuple(UnitPart(getattr(lun, "lun"), lun.fields()) for lun in luns)  # noqa: B009
 
 
 class LunWish(LunUpdate):
@@ -352,19 +330,31 @@ class TargetWish(TargetUpdate):
     lun_list: list[LunWish] = Field(default=ABSENT, max_length=names.LUN_MAX)
 
     def part(self) -> TargetPart:
-        return TargetPart(
-            self.iqn,
-            **self.changes(),
-            incoming=_named(self, "incominguser_list"),
-            outgoing=_named(self, "outgoinguser_list"),
-            units=_unit_parts(self),
-        )
+        return _part(self)
 
 
-class LunShown(_Shown):
+def _part(target: TargetCreate | TargetWish) -> TargetPart:
+    luns: Sequence[LunCreate] | Sequence[LunWish] | None = target.lun_list
+    return TargetPart(
+        target.iqn,
+        **target.changes(),
+        incoming=_named(target.incominguser_list),
+        outgoing=_named(target.outgoinguser_list),
+        units=None if luns is None else tuple(UnitPart(lun.lun, lun.fields()) for lun in luns),
+    )
+
+
+def _named(users: Sequence[UserCreate] | Sequence[str] | None) -> tuple[str, ...] | None:
+    """None where they are not given."""
+    if users is None:
+        return None
+    return tuple(user.username if isinstance(user, UserCreate) else user for user in users)
+
+
+class LunShown(Shown):
     lun: int
     path: str
-    device_type: Literal["disk", "tape", "cd", "changer", "pt"]
+    device_type: Device
     bs_type: StoreWord
     direct_map: bool
     write_cache: bool
@@ -379,20 +369,9 @@ class LunShown(_Shown):
 
     @classmethod
     def of(cls, status: UnitStatus) -> "LunShown":
-        unit = status.unit
         return cls.model_validate(
             {
-                "lun": unit.lun,
-                "path": unit.backing_path,
-                "device_type": str(unit.device_type),
-                "bs_type": str(unit.backing_type),
-                "direct_map": unit.direct_map,
-                "write_cache": unit.write_cache,
-                "readonly": unit.readonly,
-                "online": unit.online,
-                "scsi_id": unit.scsi_id,
-                "scsi_sn": unit.serial_number,
-                "shared": unit.shared,
+                **unit_fields(status.unit),
                 "state": status.state,
                 "reason": status.reason,
                 "size": status.size,
@@ -400,29 +379,46 @@ class LunShown(_Shown):
         )
 
 
-class StepShown(_Shown):
+def unit_fields(unit: LogicalUnit) -> dict[str, Any]:
+    """What is wished of a LUN, by its names here."""
+    return {
+        "lun": unit.lun,
+        "path": unit.backing_path,
+        "device_type": str(unit.device_type),
+        "bs_type": str(unit.backing_type),
+        "direct_map": unit.direct_map,
+        "write_cache": unit.write_cache,
+        "readonly": unit.readonly,
+        "online": unit.online,
+        "shared": unit.shared,
+        "scsi_id": unit.scsi_id,
+        "scsi_sn": unit.serial_number,
+    }
+
+
+class StepShown(Shown):
     step: str = Field(description="a sentence")
     effect: str = Field(description="what hosts notice of it; none, if nothing")
 
 
-class RehearsalShown(_Shown):
+class RehearsalShown(Shown):
     """What a write would do; without steps, nothing."""
 
     steps: list[StepShown]
     warnings: list[str]
 
 
-class ProblemFault(_Shown):
+class ProblemFault(Shown):
     field: str
     message: str
 
 
-class ProblemSession(_Shown):
+class ProblemSession(Shown):
     initiator: str
     addr: str
 
 
-class Problem(_Shown):
+class Problem(Shown):
     """RFC 9457, with `info` and `exception` for clients of the old API."""
 
     type: str

@@ -12,10 +12,10 @@ from pydantic import AfterValidator
 from storlever import failpoint, names
 from storlever.errors import NotFound
 from storlever.inventory import Inventory
-from storlever.principal import Act
+from storlever.principal import Act, Role
 from storlever.receipt import HEADER, Done, Key
 from storlever.rehearsal import Rehearsal
-from storlever.service import Service, Write
+from storlever.service import Service
 from storlever.token import token_name
 from storlever.web.asked import location
 from storlever.web.body import JsonRequest
@@ -25,6 +25,7 @@ from storlever.web.resource import Same, excused
 from storlever.web.table import say
 from storlever.web.threads import Answer, Given, Method, Threaded
 from storlever.web.wire import grammar
+from storlever.writer import Write
 
 KEY = r"^[!-~]([ -~]{0,253}[!-~])?$"
 """What RFC 9110 lets a header's value be, of printable ASCII."""
@@ -60,6 +61,10 @@ class Writing:
     @property
     def act(self) -> Act:
         return act_of(self.request.scope)
+
+    @property
+    def by_admin(self) -> bool:
+        return self.act.principal.role >= Role.ADMIN
 
     def of(self, view: View, same: Same | None = None) -> "Writing":
         """`view`: the resource that is made, changed or removed. `same`: whether one that is there

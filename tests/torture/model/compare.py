@@ -3,7 +3,8 @@
 from typing import Any
 
 from storlever.names import GUARD
-from storlever.service import Service, TargetStatus, UnitStatus
+from storlever.service import Service
+from storlever.status import TargetStatus, UnitStatus
 from tests.torture.model.belief import INCOMING, OUTGOING, Belief
 from tests.torture.model.lunbelief import Lun
 from tests.torture.model.worlds import TwinWorld, World
