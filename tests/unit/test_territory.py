@@ -242,3 +242,17 @@ def test_what_is_not_there_cannot_be_told(folder: Path) -> None:
     for name in ("gone", "loop"):
         with pytest.raises(OSError, match=r"No such file|Too many levels"):
             is_settled(str(folder / name))
+
+
+def test_times_in_whole_seconds_tell_nothing_for_a_second(tmp_path: Path, private: Path) -> None:
+    """As on a file system that has no others: what comes later may leave the same time."""
+    territory = Territory(private)
+    while not 100e6 < time.time_ns() % SETTLED < 300e6:
+        time.sleep(0.01)
+    whole = time.time_ns() // SETTLED * SETTLED
+    os.utime(private, ns=(whole, whole))
+    assert served(made(tmp_path / "a"), territory)
+    made(private / "later")
+    os.utime(private, ns=(whole, whole))
+    (tmp_path / "link").hardlink_to(private / "later")
+    assert not served(tmp_path / "link", territory)
