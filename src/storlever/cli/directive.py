@@ -105,6 +105,8 @@ def _joined(lines: Iterable[Line]) -> Iterator[Line]:
     for place, text in lines:
         line = text.lstrip(BLANKS) if begun else text
         start, before = begun or (place, "")
+        if begun and re.search(r"<.*/>", line):  # the library forgets what the block goes on
+            raise Malformed(start, "this line goes on in one with an empty block")
         if len(before) + len(line) > LONGEST:
             raise _too_long(start)
         if re.search(r"(?<!\\)\\$", line):
@@ -156,8 +158,6 @@ def _block(key: str, name: str | None, place: Place, lines: deque[Line], depth: 
             if not depth:
                 raise Malformed(at, f"{line} ends what was not begun")
             break
-        if line.startswith("<<"):
-            raise Malformed(at, "a block begins with one <")  # the library takes some for another
         if begun := re.fullmatch(r"<([^/].*)>", line):
             blocks.append(_block(*_title(begun[1]), at, lines, depth + 1))
         else:
