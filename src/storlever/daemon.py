@@ -222,7 +222,12 @@ def _daemon(settings: Settings, transport: SocketTransport, runtime: Path) -> Da
         return attached
     try:
         owned.running()
-    except NotOurs:
+    except NotOurs as theirs:
+        if theirs.owner:  # each would undo what the other does, users of discovery included
+            raise ConfigError(
+                f"tgt_control_port {settings.tgt_control_port}: the tgtd there belongs to the "
+                f"StorLever with its state in {theirs.owner}; choose another control port"
+            ) from None
         return attached
     except Unavailable:
         pass  # ours, and it hangs: the passes will see

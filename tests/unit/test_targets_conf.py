@@ -158,7 +158,7 @@ lines = st.one_of(
 
 
 @settings(max_examples=8)
-@example(["<\\\n  <lun />", "<<lun>\n</lun>"])
+@example(["<\\\n  <lun />", "=\\\n<lun/>", "<<lun>\n</lun>"])
 @given(st.lists(st.lists(lines, max_size=8).map("\n".join), min_size=30, max_size=30))
 @example([*REFUSED])
 def test_what_we_take_the_library_takes_alike(

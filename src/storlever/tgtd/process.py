@@ -48,7 +48,12 @@ def socket_path(control_port: int) -> str:
 
 
 class NotOurs(Unavailable):
-    """The tgtd at the control port is somebody else's."""
+    """The tgtd at the control port is somebody else's. `owner`: the state folder of another
+    StorLever, where it is that one's."""
+
+    def __init__(self, detail: str, owner: str | None) -> None:
+        super().__init__(detail)
+        self.owner = owner
 
 
 class _Executable:
@@ -103,10 +108,12 @@ class OwnedTgtd(_Executable):
         return Peer(pid, _started(pid))
 
     def _require_ours(self, pid: int) -> None:
-        if _owner_of(pid) != self._owner:
+        owner = _owner_of(pid)
+        if owner != self._owner:
             raise NotOurs(
                 f"control port {self._control_port} belongs to a tgtd that is not ours "
-                f"(pid {pid}): choose another one, or attach to it"
+                f"(pid {pid}): choose another one, or attach to it",
+                owner,
             )
 
     def ensure(self) -> Peer:
