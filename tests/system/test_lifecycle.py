@@ -539,6 +539,23 @@ def test_auto_attaches_to_a_tgtd_that_runs(automatic: StorLever) -> None:
         tgtd.kill()
 
 
+def test_auto_leaves_the_tgtd_of_another_storlever_alone(automatic: StorLever) -> None:
+    """Two that keep one tgtd as desired would undo each other, users of discovery included."""
+    automatic.start()
+    daemon = the_pid(automatic)
+    second = StorLever(automatic.root, state_dir=str(automatic.root / "second"), tgtd="auto")
+    try:
+        second.spawn()
+        assert second.process is not None
+        assert second.process.wait(20) == 2
+        assert f"belongs to the StorLever with its state in {automatic.state}" in (
+            second.log.read_text()
+        )
+        assert the_pid(automatic) == daemon
+    finally:
+        second.http.close()
+
+
 def test_auto_runs_a_tgtd_where_there_is_none_and_finds_it_again(automatic: StorLever) -> None:
     automatic.start()
     daemon = the_pid(automatic)
