@@ -460,3 +460,13 @@ def test_files_of_tls_that_cannot_be_read_are_told_when_the_client_is_made(tmp_p
 def test_what_is_no_url_is_told_when_the_client_is_made(url: str) -> None:
     with pytest.raises(ValueError, match="no URL"):
         Client(url)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_token_is_sent_without_blanks_around_it_and_never_told(kind: Any) -> None:
+    made = kind(token=" secret\n")
+    assert made._http.headers["Authorization"] == "Bearer secret"
+    for token in ("sec\nret", "sec ret", "secr\u00e9t", "sec\x00ret", "  "):
+        with pytest.raises(ValueError, match="^the token must be of printable ASCII") as caught:
+            kind(token=token)
+        assert "sec" not in str(caught.value)

@@ -1,5 +1,6 @@
 """What both clients tell the HTTP library, and hear from it."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ class Connection:
     def options(self) -> dict[str, Any]:
         """Of the HTTP library's client. It heeds no proxy of the environment: a token and passwords
         go where they are sent, and nowhere else. Raises OSError of the files, ValueError of the
-        URL."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        URL and the token."""
+        headers = {"Authorization": f"Bearer {_sent(self.token)}"} if self.token else {}
         base = "http://localhost" if self.socket else _base(self.url)
         return {
             "base_url": base,
@@ -53,6 +54,15 @@ class Connection:
         if self.certificate:
             context.load_cert_chain(*self.certificate)
         return context
+
+
+def _sent(token: str) -> str:
+    """Without blanks around it, such as the end of a file's line. What is told of any other one
+    does not repeat it."""
+    bare = token.strip()
+    if not re.fullmatch("[!-~]+", bare):
+        raise ValueError("the token must be of printable ASCII characters, without blanks")
+    return bare
 
 
 def _base(url: str) -> str:
