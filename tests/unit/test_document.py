@@ -330,7 +330,7 @@ def test_of_too_many_faults_some_are_told_and_how_many_more_there_are(client: Te
 
 
 def test_with_faults_enough_the_rest_of_a_document_fills_no_memory(client: TestClient) -> None:
-    answer = put(client, *([1] * (2 * ENOUGH)))
+    answer = client.put(CONFIG, json={"target_list": [1] * (2 * ENOUGH)})
     assert answer.json()["detail"].endswith(f"; and {ENOUGH - MOST_FAULTS} more")
 
 
