@@ -1,6 +1,7 @@
 """The commands without a service: what they print, where they look for one, how they end."""
 
 import os
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -17,6 +18,7 @@ from storlever.cli.failure import Failure, Status
 from storlever.cli.target import _edited
 from storlever.client import Conflict
 from tests import commands
+from tests.terminal import at_terminal
 from tests.world import STORLEVER, folder
 
 HEAVY = {
@@ -163,6 +165,36 @@ def test_what_cannot_be_begun_ends_with_2_and_a_sentence(arguments: tuple[str, .
     assert done.returncode == Status.USAGE, done
     assert done.stderr.startswith(("storlever: ", "usage: "))
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", ">/dev/full"])
+def test_output_that_cannot_be_written_is_told_in_a_line(closed: str) -> None:
+    line = f"{STORLEVER} completion bash {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == Status.FAILED
+    assert re.fullmatch("storlever: cannot write the output: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&- >&-"])
+def test_closed_streams_are_no_fault_where_they_are_not_needed(closed: str) -> None:
+    line = f"{STORLEVER} target list --url gopher://x {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == Status.USAGE
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_state_folder_that_cannot_be_looked_into_is_told_in_a_line() -> None:
+    done = told("token", "list", "--state-dir", "/" + "a" * 300)  # as with one of somebody else
+    assert done.returncode == Status.USAGE
+    assert re.fullmatch("storlever: cannot use the state folder .*\n", done.stderr)
+
+
+def test_no_password_at_the_prompt_is_told_in_a_line() -> None:
+    words = [STORLEVER, "user", "add", "iqn.x", "joe", "--url", "http://127.0.0.1:1"]
+    status, seen = at_terminal(words, [("for joe: ", "\x04")], {"PATH": os.environ["PATH"]})
+    assert status == Status.USAGE
+    assert "no password; nothing was done" in seen
 
 
 def test_what_a_request_could_say_is_left_to_the_advice() -> None:

@@ -467,6 +467,6 @@ def test_a_token_is_sent_without_blanks_around_it_and_never_told(kind: Any) -> N
     made = kind(token=" secret\n")
     assert made._http.headers["Authorization"] == "Bearer secret"
     for token in ("sec\nret", "sec ret", "secr\u00e9t", "sec\x00ret", "  "):
-        with pytest.raises(ValueError, match="^the token must be of printable ASCII") as caught:
+        with pytest.raises(ValueError, match=r"^the token must be of ") as caught:
             kind(token=token)
         assert "sec" not in str(caught.value)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from storlever import __version__
+from storlever.cli import streams
 from storlever.cli.advice import ADVICE
 from storlever.cli.failure import Failure, Status
 from storlever.cli.output import say
@@ -74,14 +75,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = os.environ.get("COMP_LINE", "").split()[1:]
         import_module("argcomplete").autocomplete(_parser(_command(said)))
     said = list(sys.argv[1:] if arguments is None else arguments)
-    given = _parser(_command(said)).parse_args(said)
+    streams.open_all()
     try:
-        return int(given.run(given))
+        given = _parser(_command(said)).parse_args(said)
+        status = int(given.run(given))
+        sys.stdout.flush()
+        return status
     except (StorLeverError, ClientError, Failure) as error:
         _explain(error)
         return _status(error)
     except BrokenPipeError:  # of `storlever … | head`
-        sys.stderr.close()
+        streams.forget_output()
+        return Status.FAILED
+    except OSError as error:
+        if error.filename is not None:
+            say(f"cannot use {error.filename}: {error.strerror}")
+            return Status.USAGE
+        streams.forget_output()
+        say(f"cannot write the output: {error.strerror or error}")
         return Status.FAILED
     except KeyboardInterrupt:
         return Status.INTERRUPTED

@@ -27,12 +27,13 @@ class Stopped:
     @contextmanager
     def opened(cls, settings: Settings, *, new: bool) -> Iterator["Stopped"]:
         """`new`: where there is no state, begin one. Raises StateUnusable, also where the service
-        runs."""
+        runs; ConfigError where the folder is not ours to use."""
         home = Home(settings.state_dir)
-        if new and not home.state_file.exists():
+        there = home.has_state()
+        if new and not there:
             print(f"storlever: there was no state in {home.folder}; made it", file=sys.stderr)
             home.make()
-        elif not home.state_file.exists():
+        elif not there:
             raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
         with state.opened(settings, home) as found:
             yield cls(found.store)
