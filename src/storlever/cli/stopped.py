@@ -1,12 +1,12 @@
 """The state of a service that does not run."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storlever import audit, state, token
 from storlever.audit import DONE, Json, Search
+from storlever.cli import output
 from storlever.clock import now
 from storlever.config import Settings
 from storlever.errors import StateUnusable
@@ -31,8 +31,11 @@ class Stopped:
         home = Home(settings.state_dir)
         there = home.has_state()
         if new and not there:
-            print(f"storlever: there was no state in {home.folder}; made it", file=sys.stderr)
             home.make()
+            output.say(
+                f"there was no state in {home.folder}; made it: run the service with that "
+                "--state-dir"
+            )
         elif not there:
             raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
         with state.opened(settings, home) as found:
