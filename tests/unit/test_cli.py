@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -17,6 +18,7 @@ from storlever.cli import advice, connect, output, program, reach
 from storlever.cli.failure import Failure, Status
 from storlever.cli.target import _edited
 from storlever.client import Conflict
+from storlever.client.connection import Connection
 from tests import commands
 from tests.terminal import at_terminal
 from tests.world import STORLEVER, folder
@@ -137,6 +139,7 @@ def test_a_service_that_is_not_there_is_said_with_what_to_do() -> None:
     with folder() as path:
         done = told("target", "list", "--socket", str(path / "none"))
     assert done.returncode == Status.UNAVAILABLE
+    assert f"does not answer: {path}/none: " in done.stderr
     assert "--url" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -167,6 +170,26 @@ def test_what_cannot_be_begun_ends_with_2_and_a_sentence(arguments: tuple[str, .
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("cause", "barrier"),
+    [
+        (PermissionError(13, "Permission denied"), "permission"),
+        (ssl.SSLCertVerificationError("x"), "certificate"),
+        (ConnectionRefusedError(111, "refused"), ""),
+    ],
+)
+def test_what_keeps_a_command_from_the_service_is_called_what_it_is(
+    cause: OSError, barrier: str
+) -> None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        cause.verify_message = "self-signed certificate"
+    error = RuntimeError("no connection")
+    error.__cause__ = cause
+    found = Connection("https://joe:secret@host:1").unreachable(error)
+    assert found.barrier == barrier
+    assert str(found).startswith("https://host:1: ")
+
+
 @pytest.mark.parametrize("closed", [">&-", ">/dev/full"])
 def test_output_that_cannot_be_written_is_told_in_a_line(closed: str) -> None:
     line = f"{STORLEVER} completion bash {closed}"
@@ -191,7 +214,15 @@ def test_a_state_folder_that_cannot_be_looked_into_is_told_in_a_line() -> None:
 
 
 def test_no_password_at_the_prompt_is_told_in_a_line() -> None:
-    words = [STORLEVER, "user", "add", "iqn.x", "joe", "--url", "http://127.0.0.1:1"]
+    words: list[str | Path] = [
+        STORLEVER,
+        "user",
+        "add",
+        "iqn.x",
+        "joe",
+        "--url",
+        "http://127.0.0.1:1",
+    ]
     status, seen = at_terminal(words, [("for joe: ", "\x04")], {"PATH": os.environ["PATH"]})
     assert status == Status.USAGE
     assert "no password; nothing was done" in seen

@@ -1,5 +1,20 @@
 """What to do next about each code of an error (docs/errors.md), in the words of the commands."""
 
+UNREACHABLE: dict[str, tuple[str, str]] = {
+    "": (
+        "the service does not answer",
+        "is it running? If it is elsewhere, say where: --url, --socket or --state-dir",
+    ),
+    "permission": (
+        "you may not connect to the service's socket",
+        "be root, or whoever runs the service; or have it give you a role: --socket-role",
+    ),
+    "certificate": (
+        "the service's certificate is not trusted",
+        "say who signs it: --ca-file FILE, or STORLEVER_CA_FILE",
+    ),
+}
+"""What is wrong and what to do, by the barrier (client.errors)."""
 ADVICE = {
     "token-missing": "give a token: --token-file FILE, or STORLEVER_TOKEN",
     "token-unknown": "make another one: storlever token create",

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from storlever import __version__
 from storlever.cli import streams
-from storlever.cli.advice import ADVICE
+from storlever.cli.advice import ADVICE, UNREACHABLE
 from storlever.cli.failure import Failure, Status
 from storlever.cli.output import say
 from storlever.client.errors import (
@@ -66,7 +66,6 @@ STATUSES: dict[type[Exception], Status] = {
     ClientError: Status.FAILED,
 }
 """The first that fits counts."""
-NOBODY_THERE = "is it running? If it is elsewhere, say where: --url, --socket or --state-dir"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,7 +110,7 @@ def _status(error: Exception) -> Status:
 def _explain(error: Exception) -> None:
     """What went wrong, and what to do next."""
     if isinstance(error, Unreachable):
-        say(f"the service does not answer: {error}")
+        say(f"{UNREACHABLE[error.barrier][0]}: {error}")
     else:
         say(_worded(error))
     for line in _more(error):
@@ -131,7 +130,9 @@ def _more(error: Exception) -> Iterator[str]:
         yield error.advice
     if isinstance(error, Unreachable):
         yield (
-            "it may have been done: look before you try again" if error.maybe_done else NOBODY_THERE
+            "it may have been done: look before you try again"
+            if error.maybe_done
+            else UNREACHABLE[error.barrier][1]
         )
     if isinstance(error, Problem):
         for each in error.blocking:
