@@ -245,7 +245,21 @@ def test_every_advice_is_about_a_code_that_exists() -> None:
         if line.startswith("| ")
         for word in line.split("|")[2].replace("`", " ").split()
     }
-    assert advice.ADVICE.keys() <= codes
+    assert advice.LACKING.keys() <= advice.ADVICE.keys() <= codes
+
+
+def test_advice_speaks_of_no_flag_that_the_command_does_not_have() -> None:
+    shared = advice.advice("backing-store-in-use", Namespace(shared=None))
+    assert shared == "say --shared to serve it twice"
+    for code in advice.LACKING:
+        told = advice.advice(code, Namespace())
+        assert told
+        assert "--" not in told or "storlever user set-password --everywhere" in told
+
+
+def test_a_rehearsal_that_is_refused_is_not_advised_to_rehearse() -> None:
+    told = advice.advice("too-much-removed", Namespace(dry_run=True, force=False))
+    assert told == "if it shall be so, say --force"
 
 
 # -- how to log in

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from storlever import __version__
 from storlever.cli import streams
-from storlever.cli.advice import ADVICE, UNREACHABLE
+from storlever.cli.advice import ADVICE, UNREACHABLE, advice
 from storlever.cli.failure import Failure, Status
 from storlever.cli.output import say
 from storlever.client.errors import (
@@ -75,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module("argcomplete").autocomplete(_parser(_command(said)))
     said = list(sys.argv[1:] if arguments is None else arguments)
     streams.open_all()
+    given = _parser(_command(said)).parse_args(said)
     try:
-        given = _parser(_command(said)).parse_args(said)
         status = int(given.run(given))
         sys.stdout.flush()
         return status
     except (StorLeverError, ClientError, Failure) as error:
-        _explain(error)
+        _explain(error, given)
         return _status(error)
     except BrokenPipeError:  # of `storlever … | head`
         streams.forget_output()
@@ -107,13 +107,13 @@ def _status(error: Exception) -> Status:
     return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
 
 
-def _explain(error: Exception) -> None:
+def _explain(error: Exception, given: argparse.Namespace) -> None:
     """What went wrong, and what to do next."""
     if isinstance(error, Unreachable):
         say(f"{UNREACHABLE[error.barrier][0]}: {error}")
     else:
         say(_worded(error))
-    for line in _more(error):
+    for line in _more(error, given):
         say(line)
 
 
@@ -125,7 +125,7 @@ def _worded(error: Exception) -> str:
     return before if hinted and getattr(error, "code", "") in ADVICE else said
 
 
-def _more(error: Exception) -> Iterator[str]:
+def _more(error: Exception, given: argparse.Namespace) -> Iterator[str]:
     if isinstance(error, Failure) and error.advice:
         yield error.advice
     if isinstance(error, Unreachable):
@@ -139,8 +139,8 @@ def _more(error: Exception) -> Iterator[str]:
             yield f"in the way: {each.initiator} from {each.addr}"
         if error.status == 500:
             yield f"request id {error.request_id}"
-    if advice := ADVICE.get(getattr(error, "code", "")):
-        yield advice
+    if told := advice(getattr(error, "code", ""), given):
+        yield told
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
