@@ -36,6 +36,13 @@ class Home:
         """Where the service answers the programs of whoever runs it, and of root."""
         return self.runtime / "api.sock"
 
+    def has_state(self) -> bool:
+        """Raises ConfigError."""
+        try:
+            return self.state_file.exists()
+        except OSError as error:
+            raise self._unusable(error) from None
+
     def make(self) -> None:
         """The folders, nobody else's to read. Raises ConfigError."""
         try:

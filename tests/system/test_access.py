@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from storlever.cli import desk
 from storlever.cli.failure import Status
 from storlever.home import Home
 from storlever.web.san import PREFIX
-from tests.world import StorLever, folder, wait_until
+from tests.world import STORLEVER, StorLever, folder, free_port, wait_until
 
 TARGET = "iqn.2026-01.test:one"
 ADDRESS = "10.99.0.1"
@@ -221,6 +222,41 @@ def test_a_look_makes_no_state_where_there_is_none(
     assert done.returncode == 2
     assert "there is no state" in done.stderr
     assert not service.state.exists()
+
+
+def test_a_token_makes_no_second_state_beside_a_service(service: StorLever) -> None:
+    service.start()
+    create = ("token", "create", "--name", "one", "--role", "reader")
+    other = service.root / "other"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "STORLEVER_STATE_DIR": str(other),
+        "STORLEVER_SOCKET": str(service.state / "run/api.sock"),
+    }
+
+    def made(*flags: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [STORLEVER, *create, *flags],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = made()
+    assert done.returncode == Status.USAGE
+    assert f"no state in {other}, but STORLEVER_SOCKET says" in done.stderr
+    assert not other.exists()
+    done = made("--state-dir", str(other))
+    assert done.returncode == Status.DONE
+    assert f"no state in {other}; made it: run the service with that" in done.stderr
+
+
+def test_a_service_that_answers_is_seen_and_another_one_is_not(service: StorLever) -> None:
+    service.start()
+    usual = {"token": None, "timeout": 3.0, "patience": 0.0}
+    assert desk._answers(usual | {"url": f"http://127.0.0.1:{service.port}"})
+    assert not desk._answers(usual | {"url": f"http://127.0.0.1:{free_port()}"})
 
 
 def test_a_start_waits_for_a_command_that_has_the_folder(service: StorLever) -> None:

@@ -223,6 +223,19 @@ def test_without_a_terminal_and_a_yes_nothing_is_destroyed(
     assert shell.service.get(f"/target_list/{target}/incominguser_list") == ["joe"]
 
 
+@pytest.mark.parametrize("words", [("--address",), ("--remove-address", "10.0.0.1")])
+def test_a_target_is_not_opened_to_everybody_unawares(
+    shell: Shell, target: str, words: tuple[str, ...]
+) -> None:
+    shell.told("target", "set", target, "--address", "10.0.0.1")
+    told = shell.fails(Status.USAGE, "target", "set", target, *words)
+    assert "which then admits everybody, and there is no terminal" in told
+    assert shell.service.get(f"/target_list/{target}")["initiator_addr_list"] == ["10.0.0.1"]
+    shell.told("target", "set", target, *words, "--initiator", "iqn.2026-01.test:host")
+    shell.told("target", "set", target, "--initiator", "--yes")
+    shell.told("target", "set", target, "--address", "--initiator")
+
+
 def test_a_password_is_asked_for_twice_and_never_seen(shell: Shell, target: str) -> None:
     prompts = [("for joe: ", PASSWORD), ("again: ", PASSWORD)]
     status, seen = shell.asked("user", "add", target, "joe", typed=prompts)

@@ -54,7 +54,7 @@ def test_whoever_cannot_be_kept_out_alone_stays(shell: Shell) -> None:
         (session,) = wait_until(lambda: shell.found("session", "list", IQN))
         close = ("session", "close", IQN, str(session["id"]))
         assert "closes 1 session" in shell.told(*close, "--dry-run")
-        shell.told("target", "set", IQN, "--initiator")
+        shell.told("target", "set", IQN, "--initiator", "--yes")
         said = shell.fails(Status.CONFLICT, *close, "--block", "--yes")
         assert "storlever target set" in said
         assert shell.found("session", "list", IQN)[0]["id"] == session["id"]

@@ -1,6 +1,8 @@
 """The commands without a service: what they print, where they look for one, how they end."""
 
 import os
+import re
+import ssl
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -16,7 +18,9 @@ from storlever.cli import advice, connect, output, program, reach
 from storlever.cli.failure import Failure, Status
 from storlever.cli.target import _edited
 from storlever.client import Conflict
+from storlever.client.connection import Connection
 from tests import commands
+from tests.terminal import at_terminal
 from tests.world import STORLEVER, folder
 
 HEAVY = {
@@ -135,6 +139,7 @@ def test_a_service_that_is_not_there_is_said_with_what_to_do() -> None:
     with folder() as path:
         done = told("target", "list", "--socket", str(path / "none"))
     assert done.returncode == Status.UNAVAILABLE
+    assert f"does not answer: {path}/none: " in done.stderr
     assert "--url" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -165,6 +170,64 @@ def test_what_cannot_be_begun_ends_with_2_and_a_sentence(arguments: tuple[str, .
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("cause", "barrier"),
+    [
+        (PermissionError(13, "Permission denied"), "permission"),
+        (ssl.SSLCertVerificationError("x"), "certificate"),
+        (ConnectionRefusedError(111, "refused"), ""),
+    ],
+)
+def test_what_keeps_a_command_from_the_service_is_called_what_it_is(
+    cause: OSError, barrier: str
+) -> None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        cause.verify_message = "self-signed certificate"
+    error = RuntimeError("no connection")
+    error.__cause__ = cause
+    found = Connection("https://joe:secret@host:1").unreachable(error)
+    assert found.barrier == barrier
+    assert str(found).startswith("https://host:1: ")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">/dev/full"])
+def test_output_that_cannot_be_written_is_told_in_a_line(closed: str) -> None:
+    line = f"{STORLEVER} completion bash {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == Status.FAILED
+    assert re.fullmatch("storlever: cannot write the output: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&- >&-"])
+def test_closed_streams_are_no_fault_where_they_are_not_needed(closed: str) -> None:
+    line = f"{STORLEVER} target list --url gopher://x {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == Status.USAGE
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_state_folder_that_cannot_be_looked_into_is_told_in_a_line() -> None:
+    done = told("token", "list", "--state-dir", "/" + "a" * 300)  # as with one of somebody else
+    assert done.returncode == Status.USAGE
+    assert re.fullmatch("storlever: cannot use the state folder .*\n", done.stderr)
+
+
+def test_no_password_at_the_prompt_is_told_in_a_line() -> None:
+    words: list[str | Path] = [
+        STORLEVER,
+        "user",
+        "add",
+        "iqn.x",
+        "joe",
+        "--url",
+        "http://127.0.0.1:1",
+    ]
+    status, seen = at_terminal(words, [("for joe: ", "\x04")], {"PATH": os.environ["PATH"]})
+    assert status == Status.USAGE
+    assert "no password; nothing was done" in seen
+
+
 def test_what_a_request_could_say_is_left_to_the_advice() -> None:
     said = {
         "sessions-active": "target x has sessions; say force=true to close them",
@@ -182,7 +245,21 @@ def test_every_advice_is_about_a_code_that_exists() -> None:
         if line.startswith("| ")
         for word in line.split("|")[2].replace("`", " ").split()
     }
-    assert advice.ADVICE.keys() <= codes
+    assert advice.LACKING.keys() <= advice.ADVICE.keys() <= codes
+
+
+def test_advice_speaks_of_no_flag_that_the_command_does_not_have() -> None:
+    shared = advice.advice("backing-store-in-use", Namespace(shared=None))
+    assert shared == "say --shared to serve it twice"
+    for code in advice.LACKING:
+        told = advice.advice(code, Namespace())
+        assert told
+        assert "--" not in told or "storlever user set-password --everywhere" in told
+
+
+def test_a_rehearsal_that_is_refused_is_not_advised_to_rehearse() -> None:
+    told = advice.advice("too-much-removed", Namespace(dry_run=True, force=False))
+    assert told == "if it shall be so, say --force"
 
 
 # -- how to log in

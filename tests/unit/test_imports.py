@@ -163,6 +163,7 @@ WRITERS = {
     "failpoint",
     "tgtd.process",
     "cli.cert",
+    "cli.streams",  # into /dev/null
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
 CONCRETE = {

@@ -1,5 +1,22 @@
 """What to do next about each code of an error (docs/errors.md), in the words of the commands."""
 
+from argparse import Namespace
+
+UNREACHABLE: dict[str, tuple[str, str]] = {
+    "": (
+        "the service does not answer",
+        "is it running? If it is elsewhere, say where: --url, --socket or --state-dir",
+    ),
+    "permission": (
+        "you may not connect to the service's socket",
+        "be root, or whoever runs the service; or have it give you a role: --socket-role",
+    ),
+    "certificate": (
+        "the service's certificate is not trusted",
+        "say who signs it: --ca-file FILE, or STORLEVER_CA_FILE",
+    ),
+}
+"""What is wrong and what to do, by the barrier (client.errors)."""
 ADVICE = {
     "token-missing": "give a token: --token-file FILE, or STORLEVER_TOKEN",
     "token-unknown": "make another one: storlever token create",
@@ -46,3 +63,25 @@ ADVICE = {
     "too-many-failures": "wait, then use a token that is valid",
     "internal": "the service's log has it under this request id",
 }
+LACKING = {
+    "lun-exists": ("lun", "storlever lun set changes it"),
+    "password-shared": ("everywhere", "change it: storlever user set-password --everywhere"),
+    "sessions-active": ("force", "log these hosts out first"),
+    "backing-store-in-use": (
+        "shared",
+        "say there that it is served twice: shared in a document, allow-in-use in a targets.conf",
+    ),
+    "backing-store-held": ("force", "unmount it"),
+    "no-room-for-aio": ("bs_type", "raise fs.aio-max-nr with sysctl"),
+}
+"""A flag, and the advice for commands that do not have it."""
+
+
+def advice(code: str, given: Namespace) -> str:
+    """For a command, by what it was given; "" where there is none."""
+    flag, otherwise = LACKING.get(code, ("", ""))
+    if flag and not hasattr(given, flag):
+        return otherwise
+    if code == "too-much-removed" and getattr(given, "dry_run", False):
+        return "if it shall be so, say --force"
+    return ADVICE.get(code, "")

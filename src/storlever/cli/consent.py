@@ -59,7 +59,12 @@ def _asked(whose: str) -> str:
             status=Status.USAGE,
             advice="say --password-file FILE, or - for standard input",
         )
-    first = getpass(f"Password for {printable(whose)}: ")
-    if first != getpass("The same again: "):
+    try:
+        first = getpass(f"Password for {printable(whose)}: ")
+        again = getpass("The same again: ")
+    except EOFError:
+        print(file=sys.stderr)  # the prompt has not ended its line
+        raise Failure("no password; nothing was done", status=Status.USAGE) from None
+    if first != again:
         raise Failure("these are not the same; nothing was done")
     return first

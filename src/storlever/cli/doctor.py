@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from storlever.cli import connect, output, reach
-from storlever.cli.advice import ADVICE
+from storlever.cli.advice import ADVICE, UNREACHABLE
 from storlever.cli.failure import Status
 from storlever.client import operations
 from storlever.client.errors import ClientError, Unreachable
@@ -82,7 +82,8 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
                 yield Finding(WARN, "tgtd has no portal that is known", "say --portal HOST:PORT")
             yield from map(portal, portals)
         except Unreachable as error:
-            yield Finding(FAIL, f"the service does not answer: {error}", "start it, or say where")
+            what, advice = UNREACHABLE[error.barrier]
+            yield Finding(FAIL, f"{what}: {error}", advice)
         except ClientError as error:
             advice = ADVICE.get(getattr(error, "code", ""), "see its log")
             yield Finding(FAIL, f"the service does not tell: {error}", advice)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from storlever import __version__
-from storlever.cli.advice import ADVICE
+from storlever.cli import streams
+from storlever.cli.advice import ADVICE, UNREACHABLE, advice
 from storlever.cli.failure import Failure, Status
 from storlever.cli.output import say
 from storlever.client.errors import (
@@ -65,7 +66,6 @@ STATUSES: dict[type[Exception], Status] = {
     ClientError: Status.FAILED,
 }
 """The first that fits counts."""
-NOBODY_THERE = "is it running? If it is elsewhere, say where: --url, --socket or --state-dir"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,14 +74,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = os.environ.get("COMP_LINE", "").split()[1:]
         import_module("argcomplete").autocomplete(_parser(_command(said)))
     said = list(sys.argv[1:] if arguments is None else arguments)
+    streams.open_all()
     given = _parser(_command(said)).parse_args(said)
     try:
-        return int(given.run(given))
+        status = int(given.run(given))
+        sys.stdout.flush()
+        return status
     except (StorLeverError, ClientError, Failure) as error:
-        _explain(error)
+        _explain(error, given)
         return _status(error)
     except BrokenPipeError:  # of `storlever … | head`
-        sys.stderr.close()
+        streams.forget_output()
+        return Status.FAILED
+    except OSError as error:
+        if error.filename is not None:
+            say(f"cannot use {error.filename}: {error.strerror}")
+            return Status.USAGE
+        streams.forget_output()
+        say(f"cannot write the output: {error.strerror or error}")
         return Status.FAILED
     except KeyboardInterrupt:
         return Status.INTERRUPTED
@@ -97,13 +107,13 @@ def _status(error: Exception) -> Status:
     return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
 
 
-def _explain(error: Exception) -> None:
+def _explain(error: Exception, given: argparse.Namespace) -> None:
     """What went wrong, and what to do next."""
     if isinstance(error, Unreachable):
-        say(f"the service does not answer: {error}")
+        say(f"{UNREACHABLE[error.barrier][0]}: {error}")
     else:
         say(_worded(error))
-    for line in _more(error):
+    for line in _more(error, given):
         say(line)
 
 
@@ -115,20 +125,22 @@ def _worded(error: Exception) -> str:
     return before if hinted and getattr(error, "code", "") in ADVICE else said
 
 
-def _more(error: Exception) -> Iterator[str]:
+def _more(error: Exception, given: argparse.Namespace) -> Iterator[str]:
     if isinstance(error, Failure) and error.advice:
         yield error.advice
     if isinstance(error, Unreachable):
         yield (
-            "it may have been done: look before you try again" if error.maybe_done else NOBODY_THERE
+            "it may have been done: look before you try again"
+            if error.maybe_done
+            else UNREACHABLE[error.barrier][1]
         )
     if isinstance(error, Problem):
         for each in error.blocking:
             yield f"in the way: {each.initiator} from {each.addr}"
         if error.status == 500:
             yield f"request id {error.request_id}"
-    if advice := ADVICE.get(getattr(error, "code", "")):
-        yield advice
+    if told := advice(getattr(error, "code", ""), given):
+        yield told
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

@@ -1,12 +1,12 @@
 """The state of a service that does not run."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storlever import audit, state, token
 from storlever.audit import DONE, Json, Search
+from storlever.cli import output
 from storlever.clock import now
 from storlever.config import Settings
 from storlever.errors import StateUnusable
@@ -27,12 +27,16 @@ class Stopped:
     @contextmanager
     def opened(cls, settings: Settings, *, new: bool) -> Iterator["Stopped"]:
         """`new`: where there is no state, begin one. Raises StateUnusable, also where the service
-        runs."""
+        runs; ConfigError where the folder is not ours to use."""
         home = Home(settings.state_dir)
-        if new and not home.state_file.exists():
-            print(f"storlever: there was no state in {home.folder}; made it", file=sys.stderr)
+        there = home.has_state()
+        if new and not there:
             home.make()
-        elif not home.state_file.exists():
+            output.say(
+                f"there was no state in {home.folder}; made it: run the service with that "
+                "--state-dir"
+            )
+        elif not there:
             raise StateUnusable(f"there is no state in {home.folder}: is it another --state-dir?")
         with state.opened(settings, home) as found:
             yield cls(found.store)

@@ -16,6 +16,7 @@ from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
+    from storlever.client.shapes import Target
 
 Json = dict[str, Any]
 EDITS = ("add_address", "remove_address", "add_initiator", "remove_initiator")
@@ -136,14 +137,15 @@ def _set(client: "Client", arguments: Namespace) -> int:
 
 
 def _set_once(client: "Client", arguments: Namespace) -> int:
-    """Lists that are edited are sent only if nobody has changed the target meanwhile."""
-    etag = None
+    """Lists that are edited or emptied are sent only if nobody has changed the target meanwhile."""
+    etag, opening = None, ""
     addresses, initiators = arguments.address, arguments.initiator
-    if any(getattr(arguments, name) for name in EDITS):
+    if any(getattr(arguments, name) for name in EDITS) or [] in (addresses, initiators):
         now = client.do(operations.target(arguments.iqn).tagged())
         etag = now.etag
         addresses = _edited(addresses, now.value.initiator_addr_list, arguments, "address")
         initiators = _edited(initiators, now.value.initiator_name_list, arguments, "initiator")
+        opening = _opening(now.value, addresses, initiators)
     call = operations.set_target(
         arguments.iqn,
         state=arguments.state,
@@ -151,8 +153,24 @@ def _set_once(client: "Client", arguments: Namespace) -> int:
         initiator_name_list=initiators,
         force=arguments.force,
     )
-    asking = (lambda: _closing(client, arguments.iqn)) if arguments.force else None
+
+    def losses() -> str:
+        closing = _closing(client, arguments.iqn) if arguments.force else ""
+        return ", and ".join(each for each in (closing, opening) if each)
+
+    asking = losses if arguments.force or opening else None
     return write(client, arguments, call.matching(etag) if etag else call, asking=asking)
+
+
+def _opening(now: "Target", addresses: list[str] | None, initiators: list[str] | None) -> str:
+    """What is lost with the last entry of both lists; "" where one stays, or none was."""
+    were = (now.initiator_addr_list, now.initiator_name_list)
+    said = (addresses, initiators)
+    left = [old if new is None else new for old, new in zip(were, said, strict=True)]
+    if any(left) or not any(were):
+        return ""
+    whoever = "everybody who has a password" if now.incominguser_list else "everybody"
+    return f"empties both lists of {now.iqn}, which then admits {whoever}"
 
 
 def _edited(

@@ -37,7 +37,7 @@ class Client(Methods):
         patience: float = 10.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        where = Connection(url, socket, token, ca_file, certificate, timeout)
+        self._where = where = Connection(url, socket, token, ca_file, certificate, timeout)
         if socket and transport is None:
             transport = httpx2.HTTPTransport(uds=str(socket))
         self._http = httpx2.Client(transport=transport, **where.options())
@@ -47,7 +47,7 @@ class Client(Methods):
     def do(self, call: Call[T]) -> T:
         """One of `operations`, or what was made of it. Raises ClientError."""
         call = call.with_key(uuid4().hex)
-        tries = Tries(call, self._patience)
+        tries = Tries(call, self._patience, self._where)
         while True:
             pause: float | None
             try:
@@ -109,7 +109,7 @@ class Client(Methods):
                     raise connection.raw(response).trouble
                 yield from httpx2.EventSource(response)
         except httpx2.TransportError as error:
-            raise Unreachable(str(error) or type(error).__name__) from error
+            raise self._where.unreachable(error) from error
 
     def close(self) -> None:
         self._http.close()

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import httpx2
 
 from storlever.client.call import API, Call, Raw
 from storlever.client.decode import decoded
-from storlever.client.errors import NotUnderstood
+from storlever.client.errors import NotUnderstood, Unreachable
 from storlever.client.shapes import Event
 
 URL = "http://127.0.0.1:6543"
@@ -49,11 +49,35 @@ class Connection:
             "verify": self._tls() if base.startswith("https:") else True,
         }
 
+    @property
+    def place(self) -> str:
+        """Where it is, for people; without what a URL may hold of a password."""
+        if self.socket:
+            return str(self.socket)
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def unreachable(self, error: Exception, *, maybe_done: bool = False) -> Unreachable:
+        """What the HTTP library raised, in our words."""
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return Unreachable(f"{self.place}: {cause.verify_message}", barrier="certificate")
+            if isinstance(cause, PermissionError):
+                return Unreachable(f"{self.place}: {cause.strerror}", barrier="permission")
+        said = str(error) or type(error).__name__
+        return Unreachable(f"{self.place}: {said}", maybe_done=maybe_done)
+
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.ca_file)
         if self.certificate:
             context.load_cert_chain(*self.certificate)
         return context
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _sent(token: str) -> str:

@@ -17,7 +17,10 @@ ClientError
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Barrier = Literal["", "permission", "certificate"]
+"""Of the socket; of the service, which we do not trust."""
 
 
 class ClientError(Exception):
@@ -25,11 +28,13 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """`maybe_done`: the request was on its way, so what it asked for may have happened."""
+    """`maybe_done`: the request was on its way, so what it asked for may have happened. `barrier`:
+    what keeps us away from a service that may well be there; "" for nothing known."""
 
-    def __init__(self, detail: str, *, maybe_done: bool = False) -> None:
+    def __init__(self, detail: str, *, maybe_done: bool = False, barrier: Barrier = "") -> None:
         super().__init__(detail)
         self.maybe_done = maybe_done
+        self.barrier = barrier
 
 
 class NotUnderstood(ClientError):

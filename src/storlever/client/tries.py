@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from storlever.client.call import Call, Raw
-from storlever.client.errors import Unreachable
+from storlever.client.connection import Connection
 
 T = TypeVar("T")
 
@@ -39,8 +39,9 @@ class Tries(Generic[T]):
     """Of one call. Each answer, or the want of one, is told; what comes back is how many seconds to
     wait before the next try."""
 
-    def __init__(self, call: Call[T], patience: float) -> None:
+    def __init__(self, call: Call[T], patience: float, where: Connection) -> None:
         self._call = call
+        self._where = where
         self._pauses = Pauses(patience)
         self._maybe_done = False
 
@@ -49,8 +50,7 @@ class Tries(Generic[T]):
         self._maybe_done |= sent
         pause = self._pauses.another() if self._call.repeatable or not sent else None
         if pause is None:
-            said = str(why) or type(why).__name__
-            raise Unreachable(said, maybe_done=self._maybe_done) from why
+            raise self._where.unreachable(why, maybe_done=self._maybe_done) from why
         return pause
 
     def answered(self, raw: Raw) -> float | None:
