@@ -362,6 +362,22 @@ def test_a_list_is_replaced_or_edited(
     assert _edited(said, ["a", "b"], arguments, "address") == is_now
 
 
+@pytest.mark.parametrize(
+    ("words", "entries"),
+    [
+        ("--address a iqn.x", ["a"]),
+        ("--address a iqn.x --address b", ["a", "b"]),
+        ("iqn.x --address", []),
+        ("iqn.x", None),
+    ],
+)
+def test_a_flag_of_a_list_takes_one_entry_and_leaves_the_target_its_name(
+    words: str, entries: list[str] | None
+) -> None:
+    found = program._parser("target").parse_args(["target", "create", *words.split()])
+    assert (found.iqn, found.address) == ("iqn.x", entries)
+
+
 def test_what_is_not_in_a_list_cannot_be_taken_out() -> None:
     with pytest.raises(Failure):
         _edited(None, ["a"], Namespace(add_address=None, remove_address=["b"]), "address")
