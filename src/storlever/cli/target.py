@@ -28,13 +28,7 @@ run = verb.run
 class Listed(Action):
     """One more entry of a list; without a value, a list without entries."""
 
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        value: Any,
-        option: Any = None,  # noqa: ARG002
-    ) -> None:
+    def __call__(self, _: Any, namespace: Namespace, value: Any, __: Any = None) -> None:
         said = getattr(namespace, self.dest) or []
         setattr(namespace, self.dest, said if value is None else [*said, value])
 
