@@ -82,7 +82,7 @@ def _metavar(action: Action) -> str:
         word = str(
             action.metavar or (action.dest.upper() if action.option_strings else action.dest)
         )
-    return f"[{word} …]" if action.nargs == "*" else word
+    return {"*": f"[{word} …]", "?": f"[{word}]"}.get(str(action.nargs), word)
 
 
 def _help(action: Action) -> str:

@@ -30,7 +30,7 @@ def test_a_target_lives_and_dies_by_commands(shell: Shell) -> None:
     path = image(shell.service.root / "cli.img")
     shell.told("target", "create", IQN)
     assert shell.told("target", "list") == f"{IQN}\n"
-    shell.told("target", "set", IQN, "--address", "10.0.0.1", "10.0.0.2")
+    shell.told("target", "set", IQN, "--address", "10.0.0.1", "--address", "10.0.0.2")
     shell.told("target", "set", IQN, "--remove-address", "10.0.0.1", "--add-address", "10.0.0.3")
     shell.told("target", "set", IQN, "--state", "offline", "--initiator", "iqn.2026-01.test:host")
     target = shell.found("target", "show", IQN)

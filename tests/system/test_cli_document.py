@@ -23,7 +23,7 @@ def shell(emptied: StorLever) -> Shell:
 @pytest.fixture
 def furnished(shell: Shell) -> Shell:
     """A target with a user and a LUN, and one without."""
-    shell.told("target", "create", ONE, "--address", "10.0.0.1", "127.0.0.1")
+    shell.told("target", "create", "--address", "10.0.0.1", "--address", "127.0.0.1", ONE)
     shell.told("user", "add", ONE, "joe", "--password-file", "-", typed=PASSWORD)
     shell.told("lun", "add", ONE, str(image(shell.service.root / "doc.img")), "--readonly")
     shell.told("target", "create", TWO)

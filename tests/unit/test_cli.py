@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storlever.cli import advice, connect, output, program, reach
+from storlever.cli import advice, config, connect, output, program, reach
 from storlever.cli.failure import Failure, Status
 from storlever.cli.target import _edited
 from storlever.client import Conflict
@@ -228,6 +228,53 @@ def test_no_password_at_the_prompt_is_told_in_a_line() -> None:
     assert "no password; nothing was done" in seen
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [secret\nb: }", "line 2, column 2: "),
+        ("a: \x01", "special characters are not allowed"),
+    ],
+)
+def test_a_broken_yaml_is_told_in_a_line_and_not_repeated(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(text)
+    with pytest.raises(Failure) as caught:
+        config.read(str(file))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_told_in_lines_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    program._explain(Failure("takes 2 steps\n  a\n  b"), Namespace())
+    assert capsys.readouterr().err == "".join(
+        f"storlever: {line}\n" for line in ("takes 2 steps", "  a", "  b")
+    )
+
+
+def test_nothing_that_can_be_taken_of_a_targets_conf_is_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "targets.conf"
+    name = "x" * 300
+    file.write_text(
+        f"nonsense 1\n<target {name}>\n</target>\nother 2\n"
+        "<target iqn.2026-01.test:b>\nwhat 1\nstate bad\n</target>\n"
+    )
+    done = told("import", str(file), "--print", "json")
+    assert done.returncode == Status.FAILED
+    *found, last = done.stderr.splitlines()
+    numbers = [int(line.split(":")[1]) for line in found]
+    assert numbers == sorted(numbers)
+    assert len(numbers) > 2
+    assert max(map(len, done.stderr.replace(str(tmp_path), "").split())) <= 81  # and a colon
+    assert "can be taken, so nothing was" in last
+    file.write_bytes(b"<target\0")
+    done = told("import", str(file))
+    assert done.returncode == Status.USAGE
+    assert "is no text" in done.stderr
+
+
 def test_what_a_request_could_say_is_left_to_the_advice() -> None:
     said = {
         "sessions-active": "target x has sessions; say force=true to close them",
@@ -313,6 +360,22 @@ def test_a_list_is_replaced_or_edited(
 ) -> None:
     arguments = Namespace(add_address=more, remove_address=less)
     assert _edited(said, ["a", "b"], arguments, "address") == is_now
+
+
+@pytest.mark.parametrize(
+    ("words", "entries"),
+    [
+        ("--address a iqn.x", ["a"]),
+        ("--address a iqn.x --address b", ["a", "b"]),
+        ("iqn.x --address", []),
+        ("iqn.x", None),
+    ],
+)
+def test_a_flag_of_a_list_takes_one_entry_and_leaves_the_target_its_name(
+    words: str, entries: list[str] | None
+) -> None:
+    found = program._parser("target").parse_args(["target", "create", *words.split()])
+    assert (found.iqn, found.address) == ("iqn.x", entries)
 
 
 def test_what_is_not_in_a_list_cannot_be_taken_out() -> None:

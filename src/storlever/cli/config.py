@@ -78,4 +78,12 @@ def _parsed(file: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # the latter: of a date that is none
-        raise Failure(f"{file} is no YAML: {error}", status=Status.USAGE) from None
+        raise Failure(f"{file} is no YAML: {_told(error)}", status=Status.USAGE) from None
+
+
+def _told(error: Exception) -> str:
+    """In a line, and without what stands there: it may be a password."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"

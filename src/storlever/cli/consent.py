@@ -14,8 +14,9 @@ def ask(what: str) -> None:
     somebody agrees."""
     first, *more = map(printable, what.split("\n"))
     if not sys.stdin.isatty():
+        told = "\n".join([f"this {first}, and there is no terminal to ask at", *more])
         raise Failure(
-            f"this {first}, and there is no terminal to ask at",
+            told,
             status=Status.USAGE,
             advice="say --yes, if it shall be so; --dry-run tells all that it would do",
         )

@@ -58,10 +58,12 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Raises Failure or ClientError."""
     document, remarks = read(arguments.file, keep_identities=arguments.keep_identities)
-    for each in remarks:
+    for each in sorted(remarks, key=lambda each: (each.place.file, each.place.line)):
         print(printable(str(each)), file=sys.stderr)
     if arguments.strict and not all(each.taken for each in remarks):
         raise Failure("not everything can be taken, so nothing was")
+    if not document["target_list"] and not document["conf"]:
+        raise Failure(f"nothing in {arguments.file} can be taken, so nothing was")
     if arguments.form:
         output.whole(document, arguments.form)
         return Status.DONE
@@ -157,4 +159,6 @@ def _read(path: Path) -> str:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise OSError(errno.EFBIG, f"is larger than {LARGEST} bytes")
+    if b"\0" in content:
+        raise OSError(errno.EINVAL, "is no text")
     return os.fsdecode(content).removeprefix("\ufeff")

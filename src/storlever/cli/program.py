@@ -112,9 +112,15 @@ def _explain(error: Exception, given: argparse.Namespace) -> None:
     if isinstance(error, Unreachable):
         say(f"{UNREACHABLE[error.barrier][0]}: {error}")
     else:
-        say(_worded(error))
+        for line in _lines(error):
+            say(line)
     for line in _more(error, given):
         say(line)
+
+
+def _lines(error: Exception) -> list[str]:
+    """Only what the command itself says has lines; in what others say, names could make some."""
+    return str(error).split("\n") if isinstance(error, Failure) else [_worded(error)]
 
 
 def _worded(error: Exception) -> str:

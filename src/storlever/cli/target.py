@@ -1,7 +1,7 @@
 """Targets: list and show them, make, change and delete them."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,14 @@ EDITS = ("add_address", "remove_address", "add_initiator", "remove_initiator")
 TRIES = 3
 """To edit a list that others edit, too."""
 run = verb.run
+
+
+class Listed(Action):
+    """One more entry of a list; without a value, a list without entries."""
+
+    def __call__(self, _: Any, namespace: Namespace, value: Any, __: Any = None) -> None:
+        said = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, said if value is None else [*said, value])
 
 
 def add(parser: ArgumentParser) -> None:
@@ -50,11 +58,17 @@ def _add_changes(verbs: Verbs) -> None:
         each.add_argument(
             "--address",
             metavar="ADDRESS",
-            nargs="*",
-            help="who may log in: addresses, networks, ALL; replaces what is there",
+            nargs="?",
+            action=Listed,
+            help="who may log in: an address, a network or ALL; replaces what is there "
+            "(repeatable; without a value: an empty list)",
         )
         each.add_argument(
-            "--initiator", metavar="IQN", nargs="*", help="who may log in, by name; the same"
+            "--initiator",
+            metavar="IQN",
+            nargs="?",
+            action=Listed,
+            help="who may log in, by name; the same",
         )
     for word, what in (("add", "one more"), ("remove", "one less")):
         for noun, metavar in (("address", "ADDRESS"), ("initiator", "IQN")):

@@ -10,6 +10,7 @@ Nothing is taken that would admit more than the file does: a target is not taken
 of its initiators, or none of its users, can be.
 """
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,8 @@ OF_ALL = frozenset(
         *("default-driver", "incomingdiscoveryuser", "outgoingdiscoveryuser", "ignore-errors"),
     }
 )
+LONG_WORD = re.compile(r"(\S{79})\S{2,}")
+"""In remarks a word has at most 80 characters."""
 DEVICE_TYPES = ("disk", "tape", "ssc", "cd", "changer", "pt")
 BACKING_TYPES = ("rdwr", "aio", "ssc", "sg")
 IMPLIED = {"cd": "mmc", "changer": "smc"}
@@ -66,7 +69,8 @@ class Remark:
 
     def __str__(self) -> str:
         word = "note" if self.taken else "not taken"
-        return f"{self.place}: {word}: {self.text}: {self.why}"
+        told = LONG_WORD.sub(r"\1…", f"{self.text}: {self.why}")
+        return f"{self.place}: {word}: {told}"
 
 
 class Skipped(Exception):

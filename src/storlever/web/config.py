@@ -183,7 +183,7 @@ async def _with_secrets(core: AskedOfOne) -> Inventory:
     """Raises Forbidden."""
     role = core.principal.role
     if role < Role.ADMIN:
-        raise Forbidden(f"secrets=true takes an {Role.ADMIN}, and this is an {role}")
+        raise Forbidden(f"secrets=true takes an {Role.ADMIN}, and your role is {role}")
     return await core.with_secrets()
 
 

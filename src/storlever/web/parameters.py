@@ -44,7 +44,7 @@ async def _overrule(request: Request, force: Force = False) -> bool:
     """Raises Forbidden. What a LUN may be forced over is what the machine itself uses."""
     role = request.state.principal.role
     if force and role < Role.ADMIN:
-        raise Forbidden(f"force=true takes an {Role.ADMIN} here, and this is an {role}")
+        raise Forbidden(f"force=true takes an {Role.ADMIN} here, and your role is {role}")
     return force
 
 
