@@ -16,7 +16,7 @@ from storlever.clock import now
 from storlever.inventory import Edit, Inventory
 from storlever.model import Target
 
-MOST = 10_000
+MOST = 4_000
 """Events that are kept."""
 
 Bell = Callable[[], object]

@@ -116,7 +116,7 @@ def _left(deadline: float) -> float:
 
 
 def _received(connection: socket.socket, deadline: float) -> bytes:
-    """A whole reply; most come in one piece."""
+    """A whole reply; most come in one piece. What comes after it is none of it."""
     arriving = select.poll()
     arriving.register(connection, select.POLLIN)
     reply = bytearray()
@@ -127,7 +127,7 @@ def _received(connection: socket.socket, deadline: float) -> bytes:
         if not piece:
             raise EOFError
         reply += piece
-    return bytes(reply)
+    return bytes(reply[: REPLY_HEADER + reply_size(reply)])
 
 
 def _missing(reply: bytearray) -> int:

@@ -20,6 +20,7 @@ WORDS: dict[tuple[int, int], set[str]] = {
     (SYSTEM, SHOW): set(),
     (SYSTEM, DELETE): set(),
     (SYSTEM, UPDATE): {"State"},
+    (SYSTEM, STATS): set(),
     (TARGET, NEW): {"targetname"},
     (TARGET, DELETE): set(),
     (TARGET, SHOW): set(),

@@ -50,8 +50,11 @@ def recorded(tgtd: Tgtd, desired: Inventory) -> Answers:
     return said
 
 
+SHOWN = (Mode.DRIVER, Mode.SYSTEM, Mode.PORTAL, Mode.ACCOUNT)
+
+
 def _shows(transport: SocketTransport) -> Iterator[Request]:
-    yield from (Request(mode, Op.SHOW) for mode in (Mode.DRIVER, Mode.SYSTEM, Mode.ACCOUNT))
+    yield from (Request(mode, Op.SHOW) for mode in SHOWN)
     yield Request(Mode.TARGET, Op.SHOW, tid=EVERY)
     for tid in target_ids(transport.exchange(Request(Mode.DRIVER, Op.SHOW)).text).values():
         yield Request(Mode.CONNECTION, Op.SHOW, tid=tid)
