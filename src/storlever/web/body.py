@@ -45,9 +45,10 @@ class JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """A long one is read in a thread, while others are served."""
+        """A huge one is read in a thread, while others are served; any other one here, one at a
+        time, for several at once fill memory."""
         text = await self.body()
-        return _sound(text) if len(text) <= SMALL else await asyncio.to_thread(_sound, text)
+        return _sound(text) if len(text) <= MAX_BODY else await asyncio.to_thread(_sound, text)
 
     @property
     def received(self) -> bytes:

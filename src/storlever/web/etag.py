@@ -19,8 +19,8 @@ View = Callable[[Inventory], object]
 where it is not there."""
 
 ANY = "*"
-MOST_KNOWN = 1 << 16
-"""Digests that are remembered."""
+MOST_KNOWN = 2_000
+"""Digests that are remembered: each keeps its value in memory, though it may be a wish of old."""
 _TAG = re.compile(r'(W/)?("[!#-~\x80-\xff]*")')
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=plain)
 
