@@ -8,8 +8,8 @@ Between two passes, a glance sees at a small price whether targets or users came
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -274,11 +274,8 @@ class Reconciler:
         changes = self._plan(desired, scope)
         if not self._in_ignorance(changes, scope):
             return changes
-        try:
+        with self._losing():
             self._look_again(before)
-        except Unavailable as error:
-            self._lost(error)
-            raise
         failpoint.reached("write.looked")
         return self._plan(desired, scope)
 
@@ -372,15 +369,11 @@ class Reconciler:
     def require_no_sessions(self, *targets: str) -> None:
         """Raises Conflict. So that a target need not be closed to hear of them."""
         busy, sessions = [], list[Session]()
-        for target in targets:
-            try:
-                found = self.backend.sessions(target)
-            except Unavailable as error:
-                self._lost(error)
-                raise
-            if found:
-                busy.append(target)
-                sessions += found
+        with self._losing():
+            for target in targets:
+                if found := self.backend.sessions(target):
+                    busy.append(target)
+                    sessions += found
         if busy:
             raise sessions_in_the_way(", ".join(busy), tuple(sessions))
 
@@ -435,6 +428,15 @@ class Reconciler:
         self.down = str(error)
         self.wake()
 
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Whatever in it finds tgtd gone has the next pass see to it, and raises Unavailable."""
+        try:
+            yield
+        except Unavailable as error:
+            self._lost(error)
+            raise
+
     def wake(self) -> None:
         """Ask for a pass at once; from any thread."""
         self.alarm.ring()
@@ -456,11 +458,8 @@ class Reconciler:
         """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
         where one of its users is not its alone: its password would have to be made anew."""
         self.require_up()
-        try:
+        with self._losing():
             self._look_again(desired)
-        except Unavailable as error:
-            self._lost(error)
-            raise
         found = next((target for target in self.foreign if target.name == name), None)
         if found is None:
             raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")
@@ -665,15 +664,12 @@ class Reconciler:
     def close(self, target: str, sid: int) -> None:
         """Close a session, and wait until it is gone. Raises Refused, Conflict and Unavailable."""
         deadline = time.monotonic() + PARTING
-        try:
+        with self._losing():
             while any(each.sid == sid for each in self.backend.sessions(target)):
                 if time.monotonic() > deadline:
                     raise Conflict(f"session {sid} of {target} does not end", code="session-stays")
                 self.backend.close(target, sid)
                 time.sleep(0.005)
-        except Unavailable as error:
-            self._lost(error)
-            raise
 
     # -- what is known
 

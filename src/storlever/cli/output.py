@@ -29,6 +29,15 @@ def rows(found: Sequence[Row], columns: Sequence[str], form: str) -> None:
         whole(list(found), form)
 
 
+def names(found: Sequence[str], form: str) -> None:
+    """One a line; or all of them as JSON or YAML."""
+    if form == "table":
+        for name in found:
+            print(printable(name))
+    else:
+        whole(found, form)
+
+
 def whole(found: Any, form: str) -> None:
     """As JSON or YAML, or, where that is a table, a line a field."""
     if form == "json":

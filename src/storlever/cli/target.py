@@ -89,12 +89,7 @@ def _list(client: "Client", arguments: Namespace) -> int:
         columns = ("iqn", "state", "lun_num", "initiator_addr_list", "initiator_name_list")
         output.rows(targets, (*columns, "incominguser_list", "reason"), arguments.output)
         return Status.DONE
-    names = found(client, operations.targets())
-    if arguments.output == "table":
-        for name in names:
-            print(name)
-    else:
-        output.whole(names, arguments.output)
+    output.names(found(client, operations.targets()), arguments.output)
     return Status.DONE
 
 

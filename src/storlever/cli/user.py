@@ -7,7 +7,6 @@ from storlever.cli import complete, consent, output, verb
 from storlever.cli.failure import Status
 from storlever.cli.verb import Verbs, found, write
 from storlever.client import operations
-from storlever.names import printable
 
 if TYPE_CHECKING:
     from storlever.client import Client
@@ -48,11 +47,7 @@ def add(parser: ArgumentParser) -> None:
 
 def _list(client: "Client", arguments: Namespace) -> int:
     names = found(client, operations.users(arguments.iqn, direction=arguments.direction))
-    if arguments.output == "table":
-        for name in names:
-            print(printable(name))
-    else:
-        output.whole(names, arguments.output)
+    output.names(names, arguments.output)
     return Status.DONE
 
 
