@@ -180,8 +180,7 @@ class Inventory:
     def add_user(self, name: str, direction: Direction, account: Account) -> Edit:
         """Raises Conflict when the name is there already, or elsewhere with another secret."""
         old = self.target(name)
-        taken = old.incoming if direction is Direction.INCOMING else (old.outgoing,)
-        if account.name in taken:
+        if account.name in users_of(old, direction):
             raise Conflict(
                 f"target {name} has an {direction} user {account.name!r} already",
                 code="user-exists",
@@ -349,7 +348,7 @@ class Inventory:
     def require_user(self, name: str, direction: Direction, user: str) -> Target:
         """The target, which has the user. Raises NotFound."""
         target = self.target(name)
-        if user not in (target.incoming if direction is Direction.INCOMING else (target.outgoing,)):
+        if user not in users_of(target, direction):
             raise NotFound(f"target {name} has no {direction} user {user!r}", code="user-not-found")
         return target
 
@@ -372,6 +371,13 @@ class Inventory:
             where = ", ".join(some[:3]) + (", and others" if len(some) > 3 else "")
             relation = "has another password as" if code == "password-differs" else "is also"
             raise Conflict(f"user {account.name!r} {relation} {where}", code=code)
+
+
+def users_of(target: Target, direction: Direction) -> tuple[str, ...]:
+    """Incoming ones in the order of binding; of outgoing ones there is one at most."""
+    if direction is Direction.INCOMING:
+        return target.incoming
+    return (target.outgoing,) if target.outgoing else ()
 
 
 def _spoken(place: tuple[str, Direction]) -> str:

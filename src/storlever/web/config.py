@@ -42,6 +42,7 @@ from storlever.web.wire import (
     directions,
     grammar,
     unit_fields,
+    user_lists,
 )
 from storlever.web.writing import Changing
 
@@ -260,7 +261,6 @@ def _target(target: Target) -> Json:
         "state": "ready" if target.online else "offline",
         "initiator_addr_list": sorted(target.access.addresses),
         "initiator_name_list": sorted(target.access.names),
-        "incominguser_list": sorted(target.incoming),
-        "outgoinguser_list": [target.outgoing] if target.outgoing else [],
+        **user_lists(target),
         "lun_list": [unit_fields(unit) for unit in target.units],
     }

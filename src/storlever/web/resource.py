@@ -7,7 +7,7 @@ from typing import Any
 
 from storlever.document import TargetPart, UnitPart
 from storlever.errors import NotFound
-from storlever.inventory import Direction, Inventory
+from storlever.inventory import Direction, Inventory, users_of
 from storlever.model import Account, Target
 from storlever.unit import as_new
 from storlever.web.etag import View
@@ -38,7 +38,7 @@ def target(name: str) -> View:
 
 
 def users(name: str, direction: Direction) -> View:
-    return lambda inventory: users_of(inventory.target(name), direction)
+    return lambda inventory: tuple(sorted(users_of(inventory.target(name), direction)))
 
 
 def user(name: str, direction: Direction, user: str) -> View:
@@ -79,12 +79,6 @@ def _accounts(inventory: Inventory, names: frozenset[str]) -> tuple[Account, ...
     return tuple(inventory.accounts[name] for name in sorted(names))
 
 
-def users_of(target: Target, direction: Direction) -> tuple[str, ...]:
-    if direction is Direction.INCOMING:
-        return tuple(sorted(target.incoming))
-    return (target.outgoing,) if target.outgoing else ()
-
-
 # -- is it the same?
 
 
@@ -108,9 +102,10 @@ def _said(part: TargetPart) -> tuple[object, ...]:
 
 
 def _had(target: Target) -> tuple[object, ...]:
-    access, outgoing = target.access, [target.outgoing] if target.outgoing else []
+    incoming, outgoing = (users_of(target, direction) for direction in Direction)
     numbers = [unit.lun for unit in target.units]
-    return target.online, access.names, access.addresses, target.incoming, outgoing, numbers
+    access = target.access
+    return target.online, access.names, access.addresses, incoming, outgoing, numbers
 
 
 def _alike(said: Any, had: Any) -> bool:

@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import TypeAdapter
 
 from storlever.errors import Fault, Invalid
-from storlever.inventory import Direction
+from storlever.inventory import Direction, users_of
 from storlever.principal import Role
 from storlever.service import Service
 from storlever.web import resource
@@ -120,8 +120,8 @@ def _user_routes(direction: Direction) -> None:
         core: Tagged, iqn: Iqn, expand: Expand = False
     ) -> list[str] | list[UserShown]:
         core.tag(resource.users(iqn, direction))
-        names = resource.users_of(core.service.inventory.target(iqn), direction)
-        return [UserShown(username=name) for name in names] if expand else list(names)
+        names = sorted(users_of(core.service.inventory.target(iqn), direction))
+        return [UserShown(username=name) for name in names] if expand else names
 
     @table.post(path, Role.OPERATOR, name=named("post"), status_code=201, response_class=Response)
     async def post_user(

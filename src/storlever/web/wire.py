@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from storlever import names
 from storlever.document import TargetPart, UnitPart
 from storlever.errors import Fault, Invalid
-from storlever.inventory import Direction
-from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth, LogicalUnit
+from storlever.inventory import Direction, users_of
+from storlever.model import Account, BackingType, DeviceType, DiscoveryAuth, LogicalUnit, Target
 from storlever.status import TargetStatus, UnitStatus
 
 Meant = TypeVar("Meant")
@@ -219,10 +219,14 @@ def _of_target(status: TargetStatus) -> dict[str, Any]:
         "reason": status.reason,
         "initiator_addr_list": target.access.addresses,
         "initiator_name_list": target.access.names,
-        "incominguser_list": sorted(target.incoming),
-        "outgoinguser_list": [target.outgoing] if target.outgoing else [],
+        **user_lists(target),
         "lun_num": len(target.units),
     }
+
+
+def user_lists(target: Target) -> dict[str, list[str]]:
+    """Sorted."""
+    return {f"{direction}user_list": sorted(users_of(target, direction)) for direction in Direction}
 
 
 class UserCreate(Given):
