@@ -1,4 +1,5 @@
-"""The methods of both clients, as they are made of `storlever.client.operations`."""
+"""What of the Python clients is made of the rest: the methods of both, of `operations`; and the one
+that waits, of the one that awaits."""
 
 import ast
 import subprocess
@@ -9,6 +10,22 @@ from storlever.client import operations
 
 SOURCE = Path(operations.__file__)
 MADE = SOURCE.with_name("methods.py")
+HEAD_OF_BLOCKING = '"""The client that waits: made by script/generate of `awaiting`, not edited."""'
+AWAITING, BLOCKING = (SOURCE.with_name(f"{name}.py") for name in ("awaiting", "blocking"))
+WAITING = (
+    ('"""The client for asyncio: as `blocking`, with `await`."""', HEAD_OF_BLOCKING),
+    ("of one event loop.", "may be shared by threads."),
+    ("await asyncio.sleep(", "time.sleep("),
+    ("import asyncio", "import time"),
+    ("async ", ""),
+    ("await ", ""),
+    ("Async", ""),
+    (".aread(", ".read("),
+    (".aclose(", ".close("),
+    ("__aenter__", "__enter__"),
+    ("__aexit__", "__exit__"),
+)
+"""What is said otherwise by the client that waits, in this order."""
 HEAD = '''"""The methods of both clients: made by script/generate of `operations`, not edited."""
 
 # ruff: noqa: A002
@@ -39,6 +56,15 @@ def text() -> str:
     return _formatted(made)
 
 
+def blocking() -> str:
+    """What blocking.py has to hold."""
+    source = AWAITING.read_text()
+    for awaiting, waiting in WAITING:
+        assert awaiting in source, awaiting
+        source = source.replace(awaiting, waiting)
+    return _formatted(source)
+
+
 def _imports(tree: ast.Module) -> str:
     lines = [ast.unparse(each) for each in tree.body if isinstance(each, ast.ImportFrom)]
     own = ["from typing import TypeVar", "from storlever.client import operations"]
@@ -63,7 +89,8 @@ def _method(function: ast.FunctionDef, word: str) -> str:
 def _formatted(source: str) -> str:
     ruff = [str(Path(sys.executable).with_name("ruff"))]
     name = ["--stdin-filename", str(MADE)]
-    for command in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format"]):
+    tidy = ["check", "--fix", "--unsafe-fixes", "--quiet", "--select", "I,F401,UP028"]
+    for command in (tidy, ["format"]):
         done = subprocess.run(
             [*ruff, *command, *name, "-"], input=source, capture_output=True, text=True, check=True
         )
@@ -73,3 +100,4 @@ def _formatted(source: str) -> str:
 
 if __name__ == "__main__":
     MADE.write_text(text())
+    BLOCKING.write_text(blocking())

@@ -85,6 +85,10 @@ def test_the_methods_of_both_clients_are_those_of_the_operations() -> None:
     assert methods.MADE.read_text() == methods.text(), "run script/generate"
 
 
+def test_the_client_that_waits_is_the_one_that_awaits_without_that() -> None:
+    assert methods.BLOCKING.read_text() == methods.blocking(), "run script/generate"
+
+
 def test_both_clients_can_do_the_same() -> None:
     assert {name for name in dir(Client) if name[0] != "_"} == {
         name for name in dir(AsyncClient) if name[0] != "_"

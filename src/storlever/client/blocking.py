@@ -1,4 +1,4 @@
-"""The client that waits."""
+"""The client that waits: made by script/generate of `awaiting`, not edited."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
