@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.mounts import LET_GO_OF_OTHERS
 from tests.world import wait_until
 
-_BOOT = """
+_BOOT = f"""
 set -e
+{LET_GO_OF_OTHERS}
 for place in /run /srv /var/lib; do mount -t tmpfs none $place; done
 umount -R /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.mounts import LET_GO_OF_OTHERS
 from tests.world import folder
 
 _BLOCK = re.compile(r"^```(?:\{code-block\} )?console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MACHINE = """
+_MACHINE = f"""
 set -e
+{LET_GO_OF_OTHERS}
 ip link set lo up
 for place in /run /srv /var/lib; do mount -t tmpfs none $place; done
 mkdir -p /run/tgtd /etc/storlever

@@ -49,8 +49,16 @@ class Disk:
         subprocess.run(["mount", *how, self.place], check=True)
 
     def unmount(self) -> None:
-        """Once nobody uses it: a process that was killed may still be letting go."""
+        """Once nobody uses it: a process that was killed may still be letting go. And until it is
+        let go of in every mount namespace, or the next mount would find it as it is now."""
         wait_until(lambda: not run_quietly("umount", self.place))
+        wait_until(lambda: not self._has_a_device())
+
+    def _has_a_device(self) -> bool:
+        if self.kind == "tmpfs":
+            return False
+        losetup = ["losetup", "--associated", str(self.image)]
+        return bool(subprocess.run(losetup, capture_output=True, check=True).stdout)
 
     def check(self) -> None:
         """Repair an ext4 that is not mounted."""
