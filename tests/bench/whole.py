@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from storlever.web.config import ConfigUpdate
+from storlever.web.config import ConfigUpdate, Found
 from tests.bench.client import Client
 from tests.bench.figure import Figure, at_most, median, timed
 from tests.bench.floor import Core, exchange, running
@@ -76,7 +76,8 @@ def _raw(root: Path, wanted: dict[str, object]) -> float:
     with running(root / "a") as one, running(root / "b") as other:
         core = Core(root / "a", one)
         core.reconciler.full_pass(core.service.inventory)
-        document = ConfigUpdate.model_validate_json(json.dumps(wanted)).document()
+        told = ConfigUpdate.model_validate_json(json.dumps(wanted), context=Found())
+        document = told.document()
         frames = core.traced(lambda: core.write(lambda service: service.apply(document))).frames
         started = time.perf_counter()
         exchange(str(other.socket_path), frames)
