@@ -289,13 +289,16 @@ class Machine:
         """Raises Unusable."""
         return look(path, self._territory)
 
-    def stores_open(self, pid: int, path: str) -> Counter[str] | None:
-        """What the process has open, where others than the superuser can change what the path
-        leads to: it takes a look at each descriptor. None where they cannot, and where there is no
+    def settled(self, path: str) -> bool:
+        """Whether only the superuser (or we) can change what the path leads to."""
+        try:
+            return is_settled(path)
+        except OSError:  # nothing is there now
+            return False
+
+    def stores_open(self, pid: int) -> Counter[str] | None:
+        """What the process has open: it takes a look at each descriptor. None where there is no
         such process. Raises Unusable where that may not be looked into."""
-        with contextlib.suppress(OSError):  # nothing is there now
-            if is_settled(path):
-                return None
         try:
             return stores_open(pid)
         except PermissionError:

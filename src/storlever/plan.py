@@ -12,9 +12,11 @@ old or by the new state as well. It rests on four rules.
   target changes too, old entries go first, so that nobody meets a mix of the two states.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from storlever.change import (
     Admit,
@@ -61,7 +63,7 @@ IN_PLACE = {
 
 class Step(IntEnum):
     """The order of a plan. What gives something up comes before CREATE_ACCOUNTS, for all targets;
-    what builds up comes after it, target by target."""
+    what builds up comes after it. All targets are created before any is filled."""
 
     CLOSE = auto()
     END_SESSIONS = auto()
@@ -110,12 +112,33 @@ class Scope:
         )
 
 
+Lane = tuple[Change, ...]
+"""Changes that keep their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages come one after another. A stage has lanes, which do not depend on each other."""
+
+    stages: tuple[tuple[Lane, ...], ...] = ()
+
+    @classmethod
+    def of(cls, *stages: Iterable[Lane]) -> "Plan":
+        """Without what is empty."""
+        filled = (tuple(filter(None, lanes)) for lanes in stages)
+        return cls(tuple(filter(None, filled)))
+
+    def __iter__(self) -> Iterator[Change]:
+        return (change for lanes in self.stages for lane in lanes for change in lane)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 Steps = list[tuple[Step, Change]]
 
 
-def plan(
-    desired: Inventory, observed: Observed, scope: Scope, guard: Account
-) -> tuple[Change, ...]:
+def plan(desired: Inventory, observed: Observed, scope: Scope, guard: Account) -> Plan:
     """The changes that bring what is in scope from `observed` to `desired`, in a safe order."""
     stale = _stale(desired, observed, scope)
     steps: Steps = []
@@ -136,12 +159,30 @@ def plan(
     return _ordered(steps)
 
 
-def _ordered(steps: Steps) -> tuple[Change, ...]:
-    giving = [pair for pair in steps if pair[0] <= Step.CREATE_ACCOUNTS]
-    building = [pair for pair in steps if pair[0] > Step.CREATE_ACCOUNTS]
-    giving.sort(key=lambda pair: pair[0])
-    building.sort(key=lambda pair: (getattr(pair[1], "target", None) or "", pair[0]))
-    return tuple(change for _, change in (*giving, *building))
+CREATING_LANES = 2
+"""tgtd looks for a target by walking through them all, which is slow where their memory is strewn
+about: so they are created first, and by few at a time (docs/decisions/0035)."""
+
+
+def _ordered(steps: Steps) -> Plan:
+    giving: Steps = []
+    creating, filling = defaultdict[str, Steps](list), defaultdict[str, Steps](list)
+    for step, change in steps:
+        if step <= Step.CREATE_ACCOUNTS:
+            giving.append((step, change))
+        else:
+            stage = creating if step is Step.CREATE_TARGETS else filling
+            stage[getattr(change, "target", None) or DISCOVERY].append((step, change))
+    new = [creating[name] for name in sorted(creating)]
+    return Plan.of(
+        [_sorted(giving)],
+        [tuple(chain(*map(_sorted, new[at::CREATING_LANES]))) for at in range(CREATING_LANES)],
+        [_sorted(filling[name]) for name in sorted(filling)],
+    )
+
+
+def _sorted(steps: Steps) -> Lane:
+    return tuple(change for _, change in sorted(steps, key=lambda pair: pair[0]))
 
 
 def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[str]:

@@ -8,10 +8,11 @@ Between two passes, a glance sees at a small price whether targets or users came
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 
@@ -57,7 +58,7 @@ from storlever.model import (
 )
 from storlever.names import GUARD
 from storlever.observed import ANY, Observed
-from storlever.plan import Scope, plan
+from storlever.plan import Plan, Scope, plan
 from storlever.tally import Tally
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,10 @@ class Peer(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+
+Talk = Generator[Any, Any, None]
+"""A change that is being made; how it goes on is between a backend and itself."""
 
 
 class Backend(Protocol):
@@ -99,8 +104,13 @@ class Backend(Protocol):
     def familiar(self, known: Observed) -> bool:
         """Whether a cheap look shows the same targets, users and discovery users as are known."""
 
-    def apply(self, change: Change) -> None:
-        """Make one change. Raises Refused or Conflict when the daemon will not."""
+    def talk(self, change: Change) -> Talk:
+        """Makes one change, when it is held. Raises Refused or Conflict when the daemon will
+        not."""
+
+    def hold(self, lanes: Iterable[Iterator[Talk]]) -> None:
+        """Hold talks: of a lane one after another, of different lanes at the same time. Where one
+        raises, no more are begun; those under way go on to their end, and then it is raised."""
 
     def require_fit(self, change: Change) -> None:
         """Raises what `apply` would raise without asking the daemon: Unfit."""
@@ -224,7 +234,7 @@ class Reconciler:
             raise
         self._unfinished, self._half_done = names.joined(self._unfinished), left
 
-    def rehearse(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+    def rehearse(self, before: Inventory, desired: Inventory, scope: Scope) -> Plan:
         """The changes that `enforce` would make. Raises what it would raise, but for what only tgtd
         knows; nothing changes but what another look finds, and that is true."""
         changes = self._permitted(before, desired, scope)
@@ -234,7 +244,7 @@ class Reconciler:
                 self.require_no_sessions(change.target)
         return changes
 
-    def _permitted(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+    def _permitted(self, before: Inventory, desired: Inventory, scope: Scope) -> Plan:
         """The plan, if there is nothing against it. Raises Unavailable and Conflict."""
         self.require_up()
         changes = self._planned(before, desired, scope)
@@ -249,7 +259,7 @@ class Reconciler:
         return Pending(scope.targets, scope.accounts, str(self._peer), secrets, scope.discovery)
 
     def _move_despite_drift(
-        self, changes: Iterable[Change], before: Inventory, desired: Inventory, scope: Scope
+        self, changes: Plan, before: Inventory, desired: Inventory, scope: Scope
     ) -> None:
         """Where tgtd is not as we knew it, look, and try once more from what is there."""
         try:
@@ -264,7 +274,7 @@ class Reconciler:
             self._require_ours(before, desired, scope, made)
             self._move(self._plan(desired, scope))
 
-    def _planned(self, before: Inventory, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+    def _planned(self, before: Inventory, desired: Inventory, scope: Scope) -> Plan:
         """The plan, made after another look where it unbinds anything and looking is cheap.
 
         Somebody may have bound an account of ours to a target of theirs, or one of theirs to
@@ -285,7 +295,7 @@ class Reconciler:
         spared = not scope.accounts.isdisjoint(self._observed.pinned)
         return (letting_go or spared) and self.looking <= CHEAP_LOOK
 
-    def _plan(self, desired: Inventory, scope: Scope) -> tuple[Change, ...]:
+    def _plan(self, desired: Inventory, scope: Scope) -> Plan:
         return plan(desired, self._observed, scope, self._guard)
 
     def _require_ours(
@@ -341,9 +351,7 @@ class Reconciler:
                     self._look_again(before, left)
             failpoint.reached("undo.looked")
             self._require_known(before, scope)
-            for change in self._plan(before, scope):
-                self._apply_again(change)
-                failpoint.reached("undo.changed")
+            self.backend.hold([self._undoing(self._plan(before, scope))])
             self._half_done = left
             self._note()
         except Unavailable as error:
@@ -381,10 +389,17 @@ class Reconciler:
         if self.down is not None:
             raise Unavailable(self.down)
 
-    def _move(self, changes: Iterable[Change]) -> None:
+    def _move(self, changes: Plan) -> None:
+        self._hold(changes, self._moving)
+
+    def _hold(self, changes: Plan, lane: Callable[[Iterable[Change]], Iterator[Talk]]) -> None:
+        for lanes in changes.stages:
+            self.backend.hold(map(lane, lanes))
+
+    def _moving(self, changes: Iterable[Change]) -> Iterator[Talk]:
         for change in changes:
             failpoint.reached("write.change")
-            self._apply(change)
+            yield self._talk(change)
             failpoint.reached("write.changed")
 
     def forgive(self, scope: Scope) -> None:
@@ -395,11 +410,11 @@ class Reconciler:
                 if lun is not None:
                     self._backoff.forget((name, lun))
 
-    def _apply(self, change: Change) -> None:
+    def _talk(self, change: Change) -> Talk:
         self._observed.check(change)
         before = self._observed.doubt(change)
         try:
-            self.backend.apply(change)
+            yield from self.backend.talk(change)
         except Conflict:  # an initiator holds the medium
             if isinstance(change, UpdateUnit) and before is not None:
                 self._observed.keep_medium(change.target, before)
@@ -415,10 +430,15 @@ class Reconciler:
         failpoint.reached("change.made")
         self._observed.apply(change)
 
-    def _apply_again(self, change: Change) -> None:
-        """One change of an undo; a LUN that was failing before the write may fail again."""
+    def _undoing(self, changes: Iterable[Change]) -> Iterator[Talk]:
+        for change in changes:
+            yield self._undo(change)
+            failpoint.reached("undo.changed")
+
+    def _undo(self, change: Change) -> Talk:
+        """A LUN that was failing before the write may fail again."""
         try:
-            self._apply(change)
+            yield from self._talk(change)
         except Unfit:
             lun = lun_of(change)
             if lun is None or (getattr(change, "target", ""), lun) not in self.failures:
@@ -609,21 +629,29 @@ class Reconciler:
             force=left_over,  # nobody was ever told that they exist
         )
 
-    def _move_what_can_be(self, changes: Iterable[Change], failures: Failures) -> list[Change]:
-        made = []
+    def _move_what_can_be(self, changes: Plan, failures: Failures) -> list[Change]:
+        made = list[Change]()
+        self._hold(changes, partial(self._trying, failures, made))
+        return made
+
+    def _trying(
+        self, failures: Failures, made: list[Change], changes: Iterable[Change]
+    ) -> Iterator[Talk]:
         for change in changes:
             if failures.prevent(change):
                 continue
             failpoint.reached("pass.change")
-            try:
-                self._apply(change)
-                made.append(change)
-            except Unavailable:
-                raise
-            except StorLeverError as error:
-                failures.record(change, error)
+            yield self._try(change, failures, made)
             failpoint.reached("pass.changed")
-        return made
+
+    def _try(self, change: Change, failures: Failures, made: list[Change]) -> Talk:
+        try:
+            yield from self._talk(change)
+            made.append(change)
+        except Unavailable:
+            raise
+        except StorLeverError as error:
+            failures.record(change, error)
 
     def _conclude(self, failures: Failures) -> None:
         for (name, lun), reason in failures.reasons.items():

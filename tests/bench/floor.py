@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from storlever.backing import Machine
 from storlever.inventory import Edit
@@ -21,15 +22,17 @@ from storlever.store import SqliteStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
-from storlever.tgtd.transport import SocketTransport
-from storlever.tgtd.wire import Reply, Request
+from storlever.tgtd.transport import Awaited, SocketTransport, Transport
+from storlever.tgtd.wire import Request
 from storlever.writer import Write
 from tests.keys import keys_in
 from tests.unit.core import ACT
 from tests.world import Tgtd
 
+Value = TypeVar("Value")
 
-class Recorder:
+
+class Recorder(Transport):
     """A transport that remembers the frames it sent, and the seconds that it waited."""
 
     def __init__(self, transport: SocketTransport) -> None:
@@ -37,11 +40,14 @@ class Recorder:
         self.frames: list[bytes] = []
         self.seconds = 0.0
 
-    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
         self.frames.append(request.frame)
+        return partial(self._timed, self._timed(partial(self._transport.send, request, pid=pid)))
+
+    def _timed(self, what: Callable[[], Value]) -> Value:
         started = time.perf_counter()
         try:
-            return self._transport.exchange(request, pid=pid)
+            return what()
         finally:
             self.seconds += time.perf_counter() - started
 

@@ -37,6 +37,7 @@ from storlever.model import (
 from storlever.territory import Territory
 from storlever.tgtd.show import session_numbers, target_ids
 from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
+from tests import backends
 from tests.contract.conftest import Rig
 from tests.others import unchecked
 from tests.world import Credulous, image
@@ -56,8 +57,7 @@ def unit(rig: Rig, lun: int = 1, **fields: object) -> LogicalUnit:
 
 
 def apply(rig: Rig, *changes: Change) -> None:
-    for change in changes:
-        rig.backend.apply(change)
+    backends.apply(rig.backend, *changes)
 
 
 def seen(rig: Rig, target: str = T) -> ObservedTarget:

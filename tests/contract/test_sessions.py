@@ -25,6 +25,7 @@ from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Mode, Op, Request
+from tests.backends import apply
 from tests.initiator import Initiator, LoginError
 from tests.pdu import RawInitiator
 from tests.world import NOTHING_PRIVATE, Tgtd, folder, image
@@ -42,7 +43,7 @@ def furnished(backend: TgtdBackend, folder: Path) -> None:
     unit = LogicalUnit(1, str(image(folder / "a.img", 1)), "1" * 31, "SN1")
     changes: list[Change] = [CreateTarget(T), CreateUnit(T, unit), Admit(T, "ALL"), CreateTarget(U)]
     for change in changes:
-        backend.apply(change)
+        apply(backend, change)
     backend.observe()
 
 
@@ -202,9 +203,9 @@ def answers() -> Iterator[Callable[[Case], bool]]:
             daemon.start()
             backend.ensure()
             backend.observe()
-            backend.apply(CreateTarget(U))
+            apply(backend, CreateTarget(U))
             for change in opening(case.target):
-                backend.apply(change)
+                apply(backend, change)
             return logs_in(case, daemon.portal)
 
         yield asked

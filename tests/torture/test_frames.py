@@ -23,6 +23,7 @@ from storlever.tgtd.backend import Peer, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Device, Mode, Op, Reply, Request
+from tests.backends import Exchanging, apply
 from tests.torture.machine.drawn import Draw
 from tests.torture.machine.proc import sample
 from tests.torture.rig import Torture, runs
@@ -54,7 +55,7 @@ AT_ONCE = 5.0
 # -- what is said
 
 
-class Scribe:
+class Scribe(Exchanging):
     """A transport that looks at every frame and answers at random."""
 
     def __init__(self, chance: random.Random) -> None:
@@ -100,7 +101,7 @@ def test_nothing_that_can_be_said_to_tgtd_harms_it(root: Path, torture: Torture)
             seen["requests_refused"] += 1
         change = senseless.change(Observed())
         try:
-            backend.apply(change)
+            apply(backend, change)
         except (Refused, Conflict, Unavailable):
             seen["changes_refused"] += 1
     assert min(seen.values()) > torture.runs // 10
@@ -154,7 +155,7 @@ class Hand:
         self.seen.check(change)
         self.seen.doubt(change)
         try:
-            self._backend.apply(change)
+            apply(self._backend, change)
         except Refused as refused:
             if refused.drift:
                 self.look()
@@ -211,7 +212,7 @@ def test_no_answer_of_tgtd_is_worse_than_useless(tgtd: Tgtd, torture: Torture) -
                 backend.familiar(backend.observe())
                 for name in desired.targets:
                     reconciler.sessions(name)
-                    backend.apply(EndSessions(name, force=True))
+                    apply(backend, EndSessions(name, force=True))
                 outcomes["understood"] += 1
             except StorLeverError as error:
                 outcomes[type(error).__name__] += 1

@@ -19,8 +19,8 @@ from storlever.plan import Scope
 from storlever.reconciler import Reconciler
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
-from storlever.tgtd.transport import SocketTransport
-from storlever.tgtd.wire import Op, Reply, Request
+from storlever.tgtd.transport import Awaited, SocketTransport, Transport
+from storlever.tgtd.wire import Op, Request
 from tests.torture.machine.drawn import Draw, missing
 from tests.torture.rig import Torture, runs
 from tests.torture.tgtd.meddler import Meddler
@@ -29,17 +29,17 @@ from tests.world import NOTHING_PRIVATE, Tgtd
 ROADS = ("write", "meddling", "meddling", "new service", "new tgtd")
 
 
-class Recorder:
+class Recorder(Transport):
     """A transport that counts what was asked for besides looks."""
 
     def __init__(self, transport: SocketTransport) -> None:
         self._transport = transport
         self.asked: list[Request] = []
 
-    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
         if request.op is not Op.SHOW:
             self.asked.append(request)
-        return self._transport.exchange(request, pid=pid)
+        return self._transport.send(request, pid=pid)
 
 
 class House:

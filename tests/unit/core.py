@@ -22,6 +22,7 @@ from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
 from storlever.writer import Write
+from tests.backends import Exchanging
 
 ACT = Act(Principal("tester", Role.ADMIN, "127.0.0.1"), "0" * 32, "test", "/test")
 FOREIGN = "iqn.2026-01.test:foreign"
@@ -31,7 +32,7 @@ class Crash(BaseException):
     """The service's process ends here."""
 
 
-class FlakyTgtd:
+class FlakyTgtd(Exchanging):
     """Lets a fault happen instead of (or right after) the n-th request from now on."""
 
     def __init__(self, tgtd: MemoryTgtd) -> None:

@@ -303,16 +303,13 @@ def test_what_a_process_has_open_is_told_by_identity(tmp_path: Path) -> None:
     assert new == {identity_of(str(held)): 2, identity_of(str(other)): 1}
 
 
-def test_a_process_that_is_gone_has_nothing_to_tell(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    assert Machine(NOWHERE).stores_open(-1, str(made(tmp_path / "file"))) is None
+def test_a_process_that_is_gone_has_nothing_to_tell() -> None:
+    assert Machine(NOWHERE).stores_open(-1) is None
 
 
-def test_a_process_is_looked_into_only_where_others_can_change_the_path(tmp_path: Path) -> None:
-    path = str(made(tmp_path / "file"))
-    assert Machine(NOWHERE).stores_open(os.getpid(), path) is None
-    tmp_path.chmod(0o777)
-    assert Machine(NOWHERE).stores_open(os.getpid(), path)
+def test_a_path_that_leads_nowhere_is_not_settled(tmp_path: Path) -> None:
+    assert Machine(NOWHERE).settled(str(made(tmp_path / "file")))
+    assert not Machine(NOWHERE).settled(str(tmp_path / "none"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
@@ -327,9 +324,10 @@ from storlever.backing import OffLimits, Machine
 from storlever.territory import Territory
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 machine = Machine(Territory(Path("/nowhere")))
-assert machine.stores_open({os.getpid()}, "/etc/hostname") is None
+assert machine.settled("/etc/hostname")
+assert not machine.settled("/tmp/whose")
 try:
-    machine.stores_open({os.getpid()}, "/tmp/whose")
+    machine.stores_open({os.getpid()})
 except OffLimits as error:
     print(error)
 """

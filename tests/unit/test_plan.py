@@ -1,7 +1,7 @@
 """The promises of a plan, over random pairs of inventories, checked after every single request."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from storlever.change import (
     Admit,
     BindIncoming,
+    Change,
     CreateTarget,
     Deny,
     EndSessions,
@@ -31,10 +32,12 @@ from storlever.model import (
 )
 from storlever.names import EVERYONE, GUARD
 from storlever.observed import Observed
-from storlever.plan import Scope, plan
+from storlever.plan import Plan, Scope, plan
 from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.conversation import Lane, Talk
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Reply, Request
+from tests.backends import Exchanging, apply
 from tests.world import NOTHING_PRIVATE, folder, image
 
 TARGETS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
@@ -144,7 +147,7 @@ def served(inventory: Inventory) -> frozenset[tuple[str, int, str, bool]]:
     )
 
 
-class Watched:
+class Watched(Exchanging):
     """A transport that looks at the daemon after each request, as an initiator could."""
 
     def __init__(self) -> None:
@@ -187,10 +190,18 @@ def everything(desired: Inventory, observed: Observed) -> Scope:
 
 
 def converge(backend: TgtdBackend, observed: Observed, desired: Inventory) -> None:
-    for change in plan(desired, observed, everything(desired, observed), GUARD_ACCOUNT):
+    """As the reconciler does: with several targets built up at the same time."""
+
+    def talk(change: Change) -> Talk:
         observed.check(change)
-        backend.apply(change)
+        yield from backend.talk(change)
         observed.apply(change)
+
+    def lane(changes: Iterable[Change]) -> Lane:
+        return map(talk, changes)
+
+    for lanes in plan(desired, observed, everything(desired, observed), GUARD_ACCOUNT).stages:
+        backend.hold(map(lane, lanes))
 
 
 @settings(
@@ -225,7 +236,7 @@ def test_an_empty_tgtd_admits_nobody_to_a_target_that_has_not_all_its_units(
     watched = Watched()
     backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     for change in plan(new, observed, everything(new, observed), GUARD_ACCOUNT):
-        backend.apply(change)
+        apply(backend, change)
         observed.apply(change)
         admitting = {login[0] for login in watched.admitted()}
         assert {place for place in served(new) if place[0] in admitting} <= watched.serving()
@@ -245,7 +256,7 @@ def test_what_is_seen_after_a_plan_needs_no_further_one(
         converge(backend, observed, desired)
         looked = backend.observe()
         looked.learn(observed)
-        assert plan(desired, looked, everything(desired, looked), GUARD_ACCOUNT) == ()
+        assert plan(desired, looked, everything(desired, looked), GUARD_ACCOUNT) == Plan()
         observed = looked
 
 
@@ -261,9 +272,9 @@ def test_an_interrupted_plan_can_be_taken_back(
     backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     converge(backend, observed, old)
     watched.allowed = (old, new)
-    changes = plan(new, observed, everything(new, observed), GUARD_ACCOUNT)
+    changes = tuple(plan(new, observed, everything(new, observed), GUARD_ACCOUNT))
     for change in changes[: data.draw(st.integers(0, len(changes)), "applied")]:
-        backend.apply(change)
+        apply(backend, change)
         observed.apply(change)
     converge(backend, observed, old)
     assert watched.admitted() == granted(old)
@@ -287,7 +298,7 @@ ONE = TARGETS[0]
 def test_a_target_that_nobody_asked_for_is_not_touched() -> None:
     observed = Observed({"iqn.2026-01.test:foreign": ObservedTarget("iqn.2026-01.test:foreign")})
     desired = inventory(Target(ONE))
-    changes = plan(desired, observed, only(ONE), GUARD_ACCOUNT)
+    changes = tuple(plan(desired, observed, only(ONE), GUARD_ACCOUNT))
     assert changes == (CreateTarget(ONE), Admit(ONE, EVERYONE))
 
 
@@ -300,14 +311,15 @@ def test_a_removal_closes_the_target_before_it_ends_sessions() -> None:
 def test_only_new_lists_widen_before_they_narrow() -> None:
     observed = Observed({ONE: ObservedTarget(ONE, acl=("10.0.0.1",))})
     desired = inventory(Target(ONE, access=Access(addresses=("10.0.0.2",))))
-    changes = plan(desired, observed, only(ONE), GUARD_ACCOUNT)
+    changes = tuple(plan(desired, observed, only(ONE), GUARD_ACCOUNT))
     assert changes == (Admit(ONE, "10.0.0.2"), Deny(ONE, "10.0.0.1"))
 
 
 def test_a_target_goes_offline_only_without_sessions_and_closed() -> None:
     observed = Observed({ONE: ObservedTarget(ONE, acl=(EVERYONE,))})
     desired = inventory(Target(ONE, online=False))
-    assert plan(desired, observed, only(ONE, force=frozenset({ONE})), GUARD_ACCOUNT) == (
+    forced = only(ONE, force=frozenset({ONE}))
+    assert tuple(plan(desired, observed, forced, GUARD_ACCOUNT)) == (
         Deny(ONE, EVERYONE),
         EndSessions(ONE, force=True),
         SetReady(ONE, False),
@@ -320,9 +332,9 @@ def test_a_target_that_lost_its_guard_is_closed_while_it_gets_one() -> None:
     backend, observed = TgtdBackend(watched, watched.tgtd, NOTHING_PRIVATE), Observed()
     desired = inventory(Target(ONE, incoming=("alice",)))
     converge(backend, observed, desired)
-    backend.apply(UnbindIncoming(ONE, "alice"))
-    backend.apply(UnbindIncoming(ONE, GUARD))
-    backend.apply(BindIncoming(ONE, "alice"))
+    apply(backend, UnbindIncoming(ONE, "alice"))
+    apply(backend, UnbindIncoming(ONE, GUARD))
+    apply(backend, BindIncoming(ONE, "alice"))
     looked = backend.observe()
     looked.learn(observed)
     watched.allowed = (desired,)
@@ -335,7 +347,7 @@ def test_what_is_parked_is_left_as_it_is(files: tuple[Path, ...]) -> None:
     desired = inventory(Target(ONE, units=(unit,)))
     observed = Observed({ONE: ObservedTarget(ONE, acl=(EVERYONE,))})
     parked = only(ONE, parked=frozenset({(ONE, 1)}))
-    assert plan(desired, observed, parked, GUARD_ACCOUNT) == ()
+    assert plan(desired, observed, parked, GUARD_ACCOUNT) == Plan()
 
 
 def test_sessions_in_the_way_stop_a_removal() -> None:

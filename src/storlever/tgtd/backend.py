@@ -6,8 +6,9 @@ The numbers tgtd gives to targets live and die here: elsewhere a target is known
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -44,6 +45,7 @@ from storlever.model import (
 )
 from storlever.observed import ANY, Observed
 from storlever.tgtd import show
+from storlever.tgtd.conversation import ALONE, Conversation, Lane, Talk
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
@@ -99,9 +101,12 @@ class Files(Protocol):
     def identity(self, path: str) -> str | None:
         """What tells this store from others; None where nothing is."""
 
-    def stores_open(self, pid: int, path: str) -> Counter[str] | None:
-        """How often a process has each store open, by identity; None where there is no need to
-        know: nobody else can change what the path leads to. Raises Unusable."""
+    def settled(self, path: str) -> bool:
+        """Whether nobody else can change what the path leads to."""
+
+    def stores_open(self, pid: int) -> Counter[str] | None:
+        """How often a process has each store open, by identity; None where there is no such
+        process. Raises Unusable."""
 
     def room_for_aio(self) -> bool:
         """Whether another aio unit can be made: where not, tgtd (1.0.85) closes a descriptor
@@ -110,7 +115,8 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a path led to, and what tgtd had open, before it was asked to open the path."""
+    """What a path led to before tgtd was asked to open it; and what tgtd had open, where others can
+    change what the path leads to."""
 
     store: BackingStore
     before: Counter[str] | None
@@ -294,10 +300,15 @@ class TgtdBackend:
 
     # -- changing
 
-    def apply(self, change: Change) -> None:
-        """Make the change. Raises Refused, Conflict (sessions, commands in flight), Unavailable."""
+    def hold(self, lanes: Iterable[Lane]) -> None:
+        """Make changes, those of several lanes at a time. Raises what a lane raises."""
+        Conversation(partial(self._transport.send, pid=self._pid)).hold(lanes)
+
+    def talk(self, change: Change) -> Talk:
+        """Makes the change, when it is held. Raises Refused, Conflict (sessions, commands in
+        flight), Unavailable."""
         try:
-            self._perform(change)
+            yield from self._talk(change)
         except TgtRefusal as refusal:
             if refusal.number != ALREADY.get(type(change)):
                 raise translated(refusal.number, change) from None
@@ -308,48 +319,48 @@ class TgtdBackend:
         """Raises what `apply` would raise without asking tgtd: Unfit."""
         match change:
             case CreateUnit(_, unit):
-                self._require_fit(unit)
+                if unit.opened:
+                    self._looked_at(unit)
+                self._require_room(unit)
             case UpdateUnit(_, unit, fields) if "backing_path" in fields:
                 self._looked_at(unit)
 
-    def _perform(self, change: Change) -> None:
+    def _talk(self, change: Change) -> Talk:
+        """What takes things away is none of many, and asks by itself."""
         match change:
             case Admit(target, entry):
-                self._ask(_admission(self._tid(target), entry))
+                yield _admission(self._tid(target), entry)
             case Deny(target, entry):
                 self._deny(self._tid(target), entry)
             case EndSessions(target, force):
                 self._end_sessions(target, force)
             case SetReady(target, ready):
                 state = (("state", "ready" if ready else "offline"),)
-                self._ask(Request(Mode.TARGET, Op.UPDATE, tid=self._tid(target), parameters=state))
+                yield Request(Mode.TARGET, Op.UPDATE, tid=self._tid(target), parameters=state)
             case CreateTarget(target):
-                self._create_target(target)
+                yield from self._create_target(target)
             case DeleteTarget(target):
-                tid, patience = self._tid(target), self._patience
-                self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=patience))
-                self._ids.pop(target, None)
-                self._told.pop(tid, None)
+                self._delete_target(target)
             case CreateAccount(account):
                 pair = (("user", account.name), ("password", account.secret))
-                self._ask(Request(Mode.ACCOUNT, Op.NEW, parameters=pair))
+                yield Request(Mode.ACCOUNT, Op.NEW, parameters=pair)
             case DeleteAccount(name):
                 user, patience = (("user", name),), self._patience
-                self._ask(Request(Mode.ACCOUNT, Op.DELETE, parameters=user, patience=patience))
+                yield Request(Mode.ACCOUNT, Op.DELETE, parameters=user, patience=patience)
             case BindIncoming(target, name):
-                self._ask(_binding(Op.BIND, self._place(target), name, outgoing=False))
+                yield _binding(Op.BIND, self._place(target), name, outgoing=False)
             case UnbindIncoming(target, name):
-                self._ask(_binding(Op.UNBIND, self._place(target), name, outgoing=False))
+                yield _binding(Op.UNBIND, self._place(target), name, outgoing=False)
             case BindOutgoing(target, name):
-                self._bind_outgoing(target, name)
+                yield from self._bind_outgoing(target, name)
             case UnbindOutgoing(None, name) if name == ANY:
                 self._unbind_any()
             case UnbindOutgoing(target, name):
-                self._ask(_binding(Op.UNBIND, self._place(target), name, outgoing=True))
+                yield _binding(Op.UNBIND, self._place(target), name, outgoing=True)
             case CreateUnit(target, unit):
-                self._create_unit(target, unit)
+                yield from self._create_unit(target, unit)
             case UpdateUnit(target, unit, fields):
-                self._update_unit(target, unit, fields)
+                yield from self._update_unit(target, unit, fields)
             case DeleteUnit(target, lun):
                 self._patiently(Request(Mode.UNIT, Op.DELETE, tid=self._tid(target), lun=lun))
                 self._let_go((target, lun))
@@ -364,25 +375,33 @@ class TgtdBackend:
                 if refusal.number != TgtError.NO_ACL:
                     raise
 
-    def _create_target(self, name: str) -> None:
-        tid = self._new_target(name)
+    def _delete_target(self, name: str) -> None:
+        tid, patience = self._tid(name), self._patience
+        self._patiently(Request(Mode.TARGET, Op.DELETE, tid=tid, patience=patience))
+        self._ids.pop(name, None)
+        self._told.pop(tid, None)
+
+    def _create_target(self, name: str) -> Talk:
+        if self._last_id >= MAX_TID:  # free numbers are found by looking at those that are taken
+            yield ALONE
+        tid = yield from self._new_target(name)
         try:
-            self._ask(Request(Mode.TARGET, Op.UPDATE, tid=tid, parameters=(SEGMENT,)))
+            yield Request(Mode.TARGET, Op.UPDATE, tid=tid, parameters=(SEGMENT,))
         except TgtRefusal:
-            self._ask(Request(Mode.TARGET, Op.DELETE, tid=tid))
+            yield Request(Mode.TARGET, Op.DELETE, tid=tid)
             raise
         self._ids[name] = tid
 
-    def _new_target(self, name: str) -> int:
+    def _new_target(self, name: str) -> Generator[Request, str, int]:
         """A number that is free as far as we know; if it is not, the numbers are looked up."""
         ids = self._ids
         for _ in range(3):
             tid = self._free_id(ids)
             parameters = (("targetname", name),)
             try:
-                self._ask(Request(Mode.TARGET, Op.NEW, tid=tid, parameters=parameters))
+                yield Request(Mode.TARGET, Op.NEW, tid=tid, parameters=parameters)
             except TgtRefusal as refusal:
-                ids = show.target_ids(self._ask(Request(Mode.DRIVER, Op.SHOW)))
+                ids = show.target_ids((yield Request(Mode.DRIVER, Op.SHOW)))
                 if refusal.number != TgtError.TARGET_EXISTS or name in ids:
                     raise
                 self._last_id = max((self._last_id, *ids.values()))
@@ -420,16 +439,16 @@ class TgtdBackend:
                 if refusal.number not in (TgtError.NO_SESSION, TgtError.NO_CONNECTION):
                     raise
 
-    def _bind_outgoing(self, target: str | None, name: str) -> None:
+    def _bind_outgoing(self, target: str | None, name: str) -> Talk:
         """tgtd does not show an outgoing account of discovery that stands alone: make room."""
         request = _binding(Op.BIND, self._place(target), name, outgoing=True)
         try:
-            self._ask(request)
+            yield request
         except TgtRefusal as refusal:
             if target is not None or refusal.number != TgtError.OUTGOING_EXISTS:
                 raise
             self._unbind_any()
-            self._ask(request)
+            yield request
 
     def _unbind_any(self) -> None:
         """The outgoing account of discovery, whichever it is, if there is one."""
@@ -438,16 +457,15 @@ class TgtdBackend:
                 self._ask(_binding(Op.UNBIND, EVERY, name, outgoing=True))
                 return
 
-    def _create_unit(self, target: str, unit: LogicalUnit) -> None:
+    def _create_unit(self, target: str, unit: LogicalUnit) -> Talk:
         """In two requests, so that no initiator meets the unit before it is as wished.
 
         Only an aio unit, which must have its path from the start, can be met for a moment
         writable and with tgtd's own identity by initiators that are logged in.
         """
+        opening = (yield from self._opening(unit)) if unit.opened else None
         tid = self._tid(target)
-        store = self._require_fit(unit)
-        opening = self._opening(unit, store) if store else None
-        new = Request(
+        yield Request(
             Mode.UNIT,
             Op.NEW,
             tid=tid,
@@ -455,11 +473,10 @@ class TgtdBackend:
             device=DEVICES[unit.device_type],
             parameters=creation(unit),
         )
-        self._ask(new)
         failpoint.reached("unit.made")
         try:
             if rest := completion(unit):
-                self._ask(_update(tid, unit, rest))
+                yield _update(tid, unit, rest)
         except TgtRefusal:
             self._patiently(Request(Mode.UNIT, Op.DELETE, tid=tid, lun=unit.lun))
             raise
@@ -467,30 +484,28 @@ class TgtdBackend:
         if opening is not None:
             self._note_opened(target, unit, opening)
 
-    def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> None:
+    def _update_unit(self, target: str, unit: LogicalUnit, fields: tuple[str, ...]) -> Talk:
+        opening = (yield from self._opening(unit)) if "backing_path" in fields else None
         tid = self._tid(target)
-        opening = self._opening(unit, self._looked_at(unit)) if "backing_path" in fields else None
         try:
-            self._ask(_update(tid, unit, attributes(unit, fields)))
+            yield _update(tid, unit, attributes(unit, fields))
         except TgtRefusal:
             if opening is not None:  # could the old path not be left? Then this says so.
-                self._ask(_update(tid, unit, (("online", "0"),)))
+                yield _update(tid, unit, (("online", "0"),))
             raise
         if rest := ejection(unit, fields):
-            self._ask(_update(tid, unit, rest))
+            yield _update(tid, unit, rest)
         if opening is not None:
             self._note_opened(target, unit, opening)
 
-    def _require_fit(self, unit: LogicalUnit) -> BackingStore | None:
-        """What a new unit is about to open, if anything. Raises Unfit."""
-        store = self._looked_at(unit) if unit.opened else None
+    def _require_room(self, unit: LogicalUnit) -> None:
+        """Raises Unfit."""
         if unit.aio and not self._files.room_for_aio():
             raise Unfit(
                 f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
                 "context (fs.aio-max-nr)",
                 code="no-room-for-aio",
             )
-        return store
 
     def _looked_at(self, unit: LogicalUnit) -> BackingStore:
         """What tgtd is about to open. Raises Unfit: tgtd is not bothered.
@@ -508,15 +523,21 @@ class TgtdBackend:
             )
         return store
 
-    def _opening(self, unit: LogicalUnit, store: BackingStore) -> Opening:
-        """Raises Unfit."""
+    def _opening(self, unit: LogicalUnit) -> Generator[Request | None, str, Opening]:
+        """Nothing else is opened between a look at what tgtd has open and the next one, nor between
+        the question whether there is room and its use. Raises Unfit."""
+        settled = self._files.settled(unit.backing_path)
+        if unit.aio or not settled:
+            yield ALONE
+        self._require_room(unit)
+        store = self._looked_at(unit)
         try:
-            return Opening(store, self._stores_open(unit.backing_path))
+            return Opening(store, None if settled else self._stores_open())
         except Unusable as error:
             raise _unfit(unit, error) from None
 
-    def _stores_open(self, path: str) -> Counter[str] | None:
-        return None if self._pid is None else self._files.stores_open(self._pid, path)
+    def _stores_open(self) -> Counter[str] | None:
+        return None if self._pid is None else self._files.stores_open(self._pid)
 
     def _note_opened(self, target: str, unit: LogicalUnit, opening: Opening) -> None:
         """Raises Swapped where tgtd opened something else than what was looked at: the path was
@@ -525,7 +546,7 @@ class TgtdBackend:
         if opening.before is None:
             right = self._files.identity(unit.backing_path) == wanted
         else:
-            new = (self._stores_open(unit.backing_path) or Counter()) - opening.before
+            new = (self._stores_open() or Counter()) - opening.before
             # It may have closed the same store to open it again.
             right = new == {wanted: 1} or (not new and self._opened.get(place) == wanted)
         if not right:

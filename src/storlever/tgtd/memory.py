@@ -14,7 +14,7 @@ from storlever.errors import Unavailable
 from storlever.model import Traffic
 from storlever.names import EVERYONE
 from storlever.tgtd.backend import Peer
-from storlever.tgtd.transport import NotRunning
+from storlever.tgtd.transport import Awaited, NotRunning, Transport
 from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Device, Mode, Op, Reply, Request, TgtError
 
 FIRST_SLOTS = 16
@@ -126,7 +126,7 @@ class _Target:
         return (self.names if key == "initiator-name" else self.addresses), entry
 
 
-class MemoryTgtd:
+class MemoryTgtd(Transport):
     """A Transport and a Daemon. `requests` counts what was asked; `hung` and `dead` say how it
     fails to answer; `known_hole` what it is vulnerable to."""
 
@@ -160,7 +160,11 @@ class MemoryTgtd:
         self.dead = False
         self._next_session = 1
 
-    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
+        reply = self._reply(request, pid)
+        return lambda: reply
+
+    def _reply(self, request: Request, pid: int | None) -> Reply:
         if self.dead:
             raise NotRunning("tgtd is not running")
         if pid not in (None, self._pid):

@@ -4,6 +4,8 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from storlever.errors import Unavailable
@@ -35,55 +37,61 @@ class Silent(Unavailable):
         self.pid = pid
 
 
-class Transport(Protocol):
-    """Raises Unavailable when the daemon is down, hung, or answers nonsense."""
+Awaited = Callable[[], Reply]
+"""A reply that may have to be waited for. It is to be called, once."""
 
-    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+
+class Transport(Protocol):
+    """Raises Unavailable when the daemon is down, hung, or answers nonsense: when it is sent to, or
+    when the reply is awaited."""
+
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
         """`pid`: the process that must be at the other end; another one is not asked."""
 
+    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
+        return self.send(request, pid=pid)()
 
-class SocketTransport:
+
+class SocketTransport(Transport):
     """One connection a request, as tgtd wants it, with a deadline for the whole exchange."""
 
     def __init__(self, path: str, *, timeout: float = 3.0) -> None:
         self.path = path
         self.timeout = timeout
 
-    def exchange(self, request: Request, *, pid: int | None = None) -> Reply:
-        return self._exchange(request, pid)[0]
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
+        return self._sent(request, pid).reply
 
     def peer(self) -> int:
         """The process id of the daemon, which answers. Raises Unavailable."""
-        return self._exchange(_HARMLESS, None)[1]
+        exchange = self._sent(_HARMLESS, None)
+        exchange.reply()
+        return exchange.pid
 
-    def _exchange(self, request: Request, expected: int | None) -> tuple[Reply, int]:
+    def _sent(self, request: Request, expected: int | None) -> "_Exchange":
         seconds = AT_ONCE if request.hurry else self.timeout + request.patience
         deadline = time.monotonic() + seconds
         try:
-            with self._connected(deadline) as connection:
+            connection = self._connected(deadline)
+            try:
                 pid = _pid_of(connection)
                 # A whole request follows every connection: tgtd spins over one that brings none.
                 same = expected in (None, pid)
                 connection.sendall((request if same else _HARMLESS).frame)
                 if not same:
                     raise Unavailable("tgtd has been restarted")
-                try:
-                    answer = _received(connection, deadline)
-                except TimeoutError:
-                    raise Silent(seconds, pid) from None
-                return decode_reply(answer[:REPLY_HEADER], answer[REPLY_HEADER:]), pid
+            except BaseException:
+                connection.close()
+                raise
         except TimeoutError:
             raise Unavailable(f"tgtd did not answer within {seconds:g} s") from None
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning(f"tgtd is not running: nothing listens on {self.path}") from None
         except PermissionError:
             raise Unavailable(f"no permission to speak to tgtd on {self.path}") from None
-        except (ConnectionError, EOFError):
-            raise Unavailable(
-                "tgtd closed the connection: it died, or runs as another user or group"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"tgtd gave no sensible answer: {error}") from None
+        except OSError as error:
+            raise _senseless(error) from None
+        return _Exchange(connection, pid, seconds, deadline)
 
     def _connected(self, deadline: float) -> socket.socket:
         """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again. It
@@ -100,6 +108,32 @@ class SocketTransport:
         except BaseException:
             connection.close()
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A request that was sent."""
+
+    connection: socket.socket
+    pid: int
+    seconds: float
+    deadline: float
+
+    def reply(self) -> Reply:
+        try:
+            with self.connection:
+                answer = _received(self.connection, self.deadline)
+            return decode_reply(answer[:REPLY_HEADER], answer[REPLY_HEADER:])
+        except TimeoutError:
+            raise Silent(self.seconds, self.pid) from None
+        except (OSError, EOFError, ValueError) as error:
+            raise _senseless(error) from None
+
+
+def _senseless(error: Exception) -> Unavailable:
+    if isinstance(error, ConnectionError | EOFError):
+        return Unavailable("tgtd closed the connection: it died, or runs as another user or group")
+    return Unavailable(f"tgtd gave no sensible answer: {error}")
 
 
 def _pid_of(connection: socket.socket) -> int:

@@ -12,6 +12,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cache
 
 
 class Mode(IntEnum):
@@ -137,8 +138,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BREAKING = re.compile(r"[\x00\n,]")
 _EXACTLY_ONE = {(Mode.TARGET, Op.BIND), (Mode.TARGET, Op.UNBIND), (Mode.TARGET, Op.UPDATE)}
 _NEEDS_ONE = {*_EXACTLY_ONE, (Mode.UNIT, Op.UPDATE)}
-_PLAIN = re.compile(rf"[ -+\--~]{{1,{MAX_VALUE}}}")
-"""What nearly all values are, and no rule of `_check_value` is against."""
 
 # device type -> the backing types that may be sent with it; None: none is sent.
 _STORES: dict[Device, frozenset[str | None]] = {
@@ -179,7 +178,7 @@ class Request:
         object.__setattr__(self, "frame", self._encoded())
 
     def _encoded(self) -> bytes:
-        body = ",".join(f"{key}={value}" for key, value in self.parameters).encode()
+        body = ",".join([f"{key}={value}" for key, value in self.parameters]).encode()
         body = body + b"\0" if body else b""
         if len(body) > MAX_BODY:
             raise ValueError(f"a request body has at most {MAX_BODY} bytes")
@@ -213,21 +212,41 @@ def _check_numbers(request: Request) -> None:
 
 
 def _check_parameters(request: Request) -> None:
-    shape = (request.mode, request.op)
-    if shape not in _ALLOWED:
-        raise ValueError(f"no such request: {request.mode.name} {request.op.name}")
-    required, optional = _ALLOWED[shape]
-    given = [key for key, _ in request.parameters]
-    keys = set(given)
-    if len(keys) != len(given) or not required <= keys <= required | optional:
-        raise ValueError(f"wrong parameters for {request.mode.name} {request.op.name}: {given}")
-    if (shape in _NEEDS_ONE and not given) or (shape in _EXACTLY_ONE and len(given) != 1):
-        raise ValueError(f"wrong number of parameters for {request.mode.name} {request.op.name}")
-    for at, (key, value) in enumerate(request.parameters, 1):
-        if request.op is Op.UNBIND:
+    keys = tuple([key for key, _ in request.parameters])
+    _check_keys(request.mode, request.op, keys)
+    values = [value for _, value in request.parameters]
+    if request.op is Op.UNBIND:
+        for key, value in request.parameters:
             _check_theirs(key, value)
-        elif not _PLAIN.fullmatch(value):
-            _check_value(key, value, last=at == len(given))
+    elif not _all_plain(values):
+        for at, (key, value) in enumerate(request.parameters, 1):
+            _check_value(key, value, last=at == len(keys))
+
+
+@cache
+def _check_keys(mode: Mode, op: Op, keys: tuple[str, ...]) -> None:
+    """Only those that are right are remembered, and they are few."""
+    shape = (mode, op)
+    if shape not in _ALLOWED:
+        raise ValueError(f"no such request: {mode.name} {op.name}")
+    required, optional = _ALLOWED[shape]
+    given = frozenset(keys)
+    if len(given) != len(keys) or not required <= given <= required | optional:
+        raise ValueError(f"wrong parameters for {mode.name} {op.name}: {[*keys]}")
+    if (shape in _NEEDS_ONE and not keys) or (shape in _EXACTLY_ONE and len(keys) != 1):
+        raise ValueError(f"wrong number of parameters for {mode.name} {op.name}")
+
+
+def _all_plain(values: list[str]) -> bool:
+    """What nearly all are, and no rule of `_check_value` is against."""
+    text = "".join(values)
+    return (
+        len(text) <= MAX_VALUE
+        and text.isascii()
+        and text.isprintable()
+        and "," not in text
+        and "" not in values
+    )
 
 
 def _check_theirs(key: str, value: str) -> None:

@@ -13,6 +13,7 @@ from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from tests.backends import Exchanging
 from tests.initiator import Initiator
 from tests.torture.tgtd.garbled import Garbler
 from tests.world import NOTHING_PRIVATE, Tgtd, image
@@ -61,7 +62,7 @@ def _shows(transport: SocketTransport) -> Iterator[Request]:
         yield Request(Mode.UNIT, Op.STATS, tid=tid, lun=CONTROLLER)
 
 
-class Mimic:
+class Mimic(Exchanging):
     """A Transport and a Daemon. It shows what it likes, spoilt or not, and takes most changes."""
 
     def __init__(self, chance: random.Random, answers: Answers) -> None:
