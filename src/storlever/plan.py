@@ -1,6 +1,6 @@
 """From what is desired and what is seen to the ordered changes between. Pure.
 
-The order keeps one promise: after any prefix of a plan, whoever is admitted is admitted by the
+The order keeps one promise: after each change, whoever is admitted to a target is admitted by the
 old or by the new state as well. It rests on four rules.
 
 - Create closed, open last; close first when removing. A new target has an empty ACL.

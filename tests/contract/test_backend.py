@@ -35,6 +35,7 @@ from storlever.model import (
     ScsiProduct,
 )
 from storlever.territory import Territory
+from storlever.tgtd.conversation import ABREAST
 from storlever.tgtd.show import session_numbers, target_ids
 from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
 from tests import backends
@@ -182,6 +183,38 @@ def test_a_target_is_made_when_somebody_has_taken_the_last_number_there_is(rig: 
     ask(rig, Mode.TARGET, Op.NEW, ("targetname", "iqn.2026-01.test:third"), tid=3)
     apply(rig, CreateTarget("iqn.2026-01.test:fourth"), Admit("iqn.2026-01.test:fourth", "ALL"))
     assert seen(rig, "iqn.2026-01.test:fourth").acl == ("ALL",)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["usual", "last number taken"])
+def test_many_targets_are_made_at_the_same_time(rig: Rig, *, last: bool) -> None:
+    if last:
+        foreign = "iqn.2026-01.test:foreign"
+        ask(rig, Mode.TARGET, Op.NEW, ("targetname", foreign), tid=MAX_TID)
+        rig.observe()
+    make_many(rig)
+
+
+def test_many_targets_are_made_at_the_same_time_where_others_can_change_the_paths(rig: Rig) -> None:
+    """Of each LUN it is seen what tgtd opened for it, and nothing else is opened meanwhile."""
+    rig.backend.ensure()
+    rig.folder.chmod(0o777)
+    make_many(rig)
+
+
+def make_many(rig: Rig) -> None:
+    paths = {f"iqn.2026-01.test:{n}": image(rig.folder / f"{n}.img", 4) for n in range(3 * ABREAST)}
+    lanes: list[tuple[Change, ...]] = [
+        (
+            CreateTarget(target),
+            CreateUnit(target, unit(rig, backing_path=str(path))),
+            Admit(target, "ALL"),
+        )
+        for target, path in paths.items()
+    ]
+    rig.backend.hold(map(rig.backend.talk, lane) for lane in lanes)
+    for target, path in paths.items():
+        assert seen(rig, target).acl == ("ALL",)
+        assert [each.backing_path for each in seen(rig, target).units] == [str(path)]
 
 
 def test_a_change_that_cannot_be_said_is_refused_in_printable_words(rig: Rig) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 
-from storlever.errors import Unavailable
+from storlever.errors import StorLeverError, Unavailable
 from storlever.tgtd.refusal import TgtRefusal
 from storlever.tgtd.transport import Awaited
 from storlever.tgtd.wire import Reply, Request
@@ -40,7 +40,8 @@ class Conversation:
 
     def hold(self, lanes: Iterable[Lane]) -> None:
         """Until all lanes have ended. Where a talk or a lane raises, no other talk is begun; those
-        that are under way go on to their end, and then it is raised."""
+        that are under way go on to their end, and then it is raised. Of several errors, that is the
+        one after which the least is known."""
         coming = iter(lanes)
         while True:
             if self._room and (lane := self._between(coming)):
@@ -52,7 +53,7 @@ class Conversation:
             else:
                 break
         if self._errors:
-            raise self._errors[0]
+            raise max(self._errors, key=_gravity)
 
     @property
     def _room(self) -> bool:
@@ -109,6 +110,12 @@ class Conversation:
             return self._send(request)
         except Unavailable as error:
             return partial(_raised, error)
+
+
+def _gravity(error: Exception) -> int:
+    if isinstance(error, Unavailable):
+        return 2  # tgtd may still do what it was asked
+    return 0 if isinstance(error, StorLeverError) else 1
 
 
 def _raised(error: Unavailable) -> Reply:

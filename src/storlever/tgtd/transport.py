@@ -53,7 +53,7 @@ class Transport(Protocol):
 
 
 class SocketTransport(Transport):
-    """One connection a request, as tgtd wants it, with a deadline for the whole exchange."""
+    """One connection a request, as tgtd wants it, with a deadline to take it and one to answer."""
 
     def __init__(self, path: str, *, timeout: float = 3.0) -> None:
         self.path = path
@@ -91,7 +91,7 @@ class SocketTransport(Transport):
             raise Unavailable(f"no permission to speak to tgtd on {self.path}") from None
         except OSError as error:
             raise _senseless(error) from None
-        return _Exchange(connection, pid, seconds, deadline)
+        return _Exchange(connection, pid, seconds)
 
     def _connected(self, deadline: float) -> socket.socket:
         """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again. It
@@ -112,17 +112,18 @@ class SocketTransport(Transport):
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """A request that was sent."""
+    """A request that was sent. tgtd may be at others first, which are awaited before it: its time
+    runs from when it is awaited itself."""
 
     connection: socket.socket
     pid: int
     seconds: float
-    deadline: float
 
     def reply(self) -> Reply:
+        deadline = time.monotonic() + self.seconds
         try:
             with self.connection:
-                answer = _received(self.connection, self.deadline)
+                answer = _received(self.connection, deadline)
             return decode_reply(answer[:REPLY_HEADER], answer[REPLY_HEADER:])
         except TimeoutError:
             raise Silent(self.seconds, self.pid) from None
