@@ -228,6 +228,15 @@ def test_no_password_at_the_prompt_is_told_in_a_line() -> None:
     assert "no password; nothing was done" in seen
 
 
+def test_who_waits_at_a_terminal_sees_for_how_long_and_nobody_else_does(tmp_path: Path) -> None:
+    nobody_there = ["target", "list", "--socket", str(tmp_path / "none"), "--wait", "2.5"]
+    status, seen = at_terminal([STORLEVER, *nobody_there], [], {"PATH": os.environ["PATH"]})
+    assert status == Status.UNAVAILABLE
+    line = r"\rstorlever: waiting for the service, \d+ s"
+    assert re.match(rf"({line})+\r +\rstorlever: (?!waiting)", seen), seen
+    assert "waiting" not in told(*nobody_there).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from storlever.cli import complete, consent, output, verb
+from storlever.cli import complete, consent, output, verb, waiting
 from storlever.cli.failure import Status
 from storlever.cli.verb import Verbs, found
 from storlever.client import operations
@@ -51,7 +51,9 @@ def _close(client: "Client", arguments: Namespace) -> int:
         return Status.DONE
     if not arguments.yes:
         consent.ask(_loss(client, arguments))
-    for entry in client.do(call).removed:
+    with waiting.told():
+        removed = client.do(call).removed
+    for entry in removed:
         for name, value in entry.items():
             print(printable(f"{name} {value} is removed from {arguments.iqn}"))
     return Status.DONE

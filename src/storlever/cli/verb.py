@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from storlever.cli import consent, output, reach
+from storlever.cli import consent, output, reach, waiting
 from storlever.cli.failure import Status
 from storlever.names import printable
 
@@ -92,11 +92,15 @@ def write(
 ) -> int:
     """Do it, or say what it would do. `asking`: what is lost by it, for whoever has to agree."""
     if arguments.dry_run:
-        tell(client.rehearse(call))
+        with waiting.told():
+            rehearsal = client.rehearse(call)
+        tell(rehearsal)
         return Status.DONE
     if asking is not None and not arguments.yes:
         consent.ask(asking())
-    for warning in client.do(call).warnings:
+    with waiting.told():
+        done = client.do(call)
+    for warning in done.warnings:
         output.say(f"warning: {warning}")
     return Status.DONE
 
@@ -113,7 +117,8 @@ def tell(rehearsal: "Rehearsal") -> None:
 
 def foretold(client: "Client", call: "Call[Done]") -> str:
     """What a write would do, for whoever has to agree."""
-    steps = client.rehearse(call).steps
+    with waiting.told():
+        steps = client.rehearse(call).steps
     effects = [each for each in steps if each.effect != "none"]
     told = [f"  {each.step} [{each.effect}]" for each in effects[:MOST_TOLD]]
     if len(effects) > MOST_TOLD:
@@ -130,7 +135,8 @@ def note(text: str) -> None:
 
 def found(client: "Client", call: "Call[Any]") -> Any:
     """The answer as it is, whatever a newer service has put in."""
-    return client.do(call.plain())
+    with waiting.told():
+        return client.do(call.plain())
 
 
 def count(number: int, noun: str) -> str:
