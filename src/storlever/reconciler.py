@@ -461,6 +461,12 @@ class Reconciler:
         """Ask for a pass at once; from any thread."""
         self.alarm.ring()
 
+    def refresh(self, desired: Inventory) -> None:
+        """Look at everything. Raises Unavailable."""
+        self.require_up()
+        with self._losing():
+            self._look_again(desired)
+
     def _look_again(self, before: Inventory, unknown: Pending | None = None) -> None:
         """What a write may look at: the life of tgtd that it began with. Into another one, a pass
         brings everything first. Raises Unavailable.
@@ -477,9 +483,7 @@ class Reconciler:
     def stranger(self, name: str, desired: Inventory) -> ObservedTarget:
         """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
         where one of its users is not its alone: its password would have to be made anew."""
-        self.require_up()
-        with self._losing():
-            self._look_again(desired)
+        self.refresh(desired)
         found = next((target for target in self.foreign if target.name == name), None)
         if found is None:
             raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")

@@ -288,6 +288,7 @@ class Service(Writer):
         machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
         stands = self._stands(edit, again, given=given, at=at or {})
         stores = self._usable(stands, edit, overrule=overrule)
+        self._require_not_foreign(stands, stores)
         reopen = frozenset(
             stand.place for stand in stands if stand.old and self._moved(stand, stores[stand.place])
         )
@@ -304,6 +305,16 @@ class Service(Writer):
         and Conflict."""
         inventories = self._latest.after(edit), self.inventory.after(edit)
         return self._shelf.usable(stands, inventories, force=overrule)
+
+    def _require_not_foreign(
+        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
+    ) -> None:
+        """Raises Conflict, if tgtd still has it so, and Unavailable."""
+        try:
+            self._shelf.require_not_foreign(stands, stores, self._reconciler.foreign)
+        except Conflict:
+            self._reconciler.refresh(self._latest)
+            self._shelf.require_not_foreign(stands, stores, self._reconciler.foreign)
 
     def _moved(self, stand: Stand, store: BackingStore) -> bool:
         size = self._reconciler.backend.unit_size(*stand.place)

@@ -9,7 +9,14 @@ from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
 from storlever.errors import Conflict, Fault, Invalid
 from storlever.inventory import Inventory
-from storlever.model import BLOCK, BackingType, DeviceType, LogicalUnit, Place
+from storlever.model import (
+    BLOCK,
+    BackingType,
+    DeviceType,
+    LogicalUnit,
+    ObservedTarget,
+    Place,
+)
 
 
 class Host(Protocol):
@@ -54,6 +61,8 @@ class Shelf:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._claims = Claims()
+        self._foreign: Sequence[ObservedTarget] = ()
+        self._foreign_claims = Claims()
 
     def claim(self, place: Place, units: Iterable[LogicalUnit], opened: str | None = None) -> None:
         """The place stands on what is behind these units' paths now; none lets go.
@@ -102,6 +111,36 @@ class Shelf:
         for stand in stands:
             self._require_unheld(stand, found[stand.place], force=force)
         return found
+
+    def require_not_foreign(
+        self,
+        stands: Iterable[Stand],
+        stores: Mapping[Place, BackingStore],
+        foreign: Sequence[ObservedTarget],
+    ) -> None:
+        """Raises Conflict where a foreign target serves one of these stores, unless that LUN of
+        ours is wished to share it."""
+        self._see(foreign)
+        for stand in stands:
+            path = stand.unit.backing_path
+            keys = (stores[stand.place].identity, path)
+            for name, lun in self._foreign_claims.others(stand.place, keys):
+                if not stand.unit.shared:
+                    raise Conflict(
+                        f"{path} is LUN {lun} of the foreign target {name}",
+                        code="backing-store-in-use",
+                    )
+
+    def _see(self, foreign: Sequence[ObservedTarget]) -> None:
+        """Where their paths lead is asked when they are first seen: what tgtd has open stays."""
+        if foreign == self._foreign:
+            return
+        self._foreign, self._foreign_claims = foreign, Claims()
+        for target in foreign:
+            for unit in target.units:
+                if path := unit.backing_path:
+                    keys = filter(None, (path, self._host.identity(path)))
+                    self._foreign_claims.put((target.name, unit.lun), keys)
 
     def _fitting(self, stand: Stand) -> BackingStore:
         unit = stand.unit
