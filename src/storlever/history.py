@@ -39,15 +39,20 @@ _SINCE = (  # a bare column is of the row that has the minimum
 )
 _SURPLUS = "SELECT number FROM revision ORDER BY number DESC LIMIT 1 OFFSET ?"
 _OLDEST = "SELECT number FROM revision ORDER BY number LIMIT ?"
+_COUNT = "SELECT count(*) FROM past"
 _BEYOND = 2**63 - 1
 
 
 class History:
-    """Of `most` revisions; 0 keeps none."""
+    """Of `most` revisions, and of fewer where they replaced more than `most_replaced` rows; 0 keeps
+    none."""
 
-    def __init__(self, connection: sqlite3.Connection, most: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, most: int, most_replaced: int) -> None:
         self._connection = connection
         self._most = most
+        self._most_replaced = most_replaced
+        self._replaced: int = connection.execute(_COUNT).fetchone()[0]
+        """Rows that are kept, or were to be in a commit that failed."""
 
     def keep(self, number: int, edit: Edit, entries: Iterable[Entry]) -> None:
         """What the edit is about to replace; `entries` tell of it. Where nothing is to be kept,
@@ -60,6 +65,7 @@ class History:
         touched = list(touched_by(edit))
         for table, name in touched:
             self._connection.execute(_KEEP[table], (number, name))
+        self._replaced += len(touched)
         text = json.dumps(record(changes(touched), entries), separators=(",", ":"))
         self._connection.execute(_INSERT, (number, text, schema.digest(str(number), text)))
 
@@ -90,17 +96,20 @@ class History:
         return table, name, *(found[1:] if found else (None, None))
 
     def due(self) -> int | None:
-        """The last of those, up to BATCH, that are more than are kept; None where none are."""
+        """The last of those, up to BATCH, that are more than are kept; the oldest, where it is not
+        the only one, while too many rows are; else None."""
         surplus: tuple[int] | None
         surplus = self._connection.execute(_SURPLUS, (self._most,)).fetchone()
-        if surplus is None:
-            return None
         oldest: Sequence[tuple[int]] = self._connection.execute(_OLDEST, (BATCH,)).fetchall()
-        return min(surplus[0], oldest[-1][0])
+        if surplus is not None:
+            return min(surplus[0], oldest[-1][0])
+        many = self._replaced > self._most_replaced and len(oldest) > 1
+        return oldest[0][0] if many else None
 
     def forget(self, until: int) -> None:
-        for table in ("past", "revision"):
-            self._connection.execute(f"DELETE FROM {table} WHERE number <= ?", (until,))  # noqa: S608
+        gone = self._connection.execute("DELETE FROM past WHERE number <= ?", (until,))
+        self._replaced -= gone.rowcount
+        self._connection.execute("DELETE FROM revision WHERE number <= ?", (until,))
 
 
 def touched_by(edit: Edit) -> Iterator[tuple[str, str]]:

@@ -41,11 +41,13 @@ _REMOVE = "DELETE FROM audit WHERE number <= ?"
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How many entries are kept at most, and for how long; and how many revisions."""
+    """How many entries are kept at most, and for how long; how many revisions, and how many rows
+    they may have replaced together."""
 
     entries: int = 200_000
     age: timedelta = timedelta(days=365)
     revisions: int = 1000
+    replaced: int = 100_000
 
 
 class Journal:

@@ -121,7 +121,7 @@ class SqliteStore:
                 self._bring_up_to_date()
                 kept = keep or Keep()
                 self._journal = Journal(self._connection, kept)
-                self._history = History(self._connection, kept.revisions)
+                self._history = History(self._connection, kept.revisions, kept.replaced)
                 self._drawer = Drawer(self._connection, self._seal)
                 self._anchor = self._found_link(ANCHOR) or Link()
                 self._require_whole_audit()

@@ -95,6 +95,31 @@ def test_as_many_revisions_are_kept_as_was_said() -> None:
             assert caught.value.code == "revision-not-kept"
 
 
+def test_of_revisions_that_changed_much_fewer_are_kept_but_the_newest_always(
+    tmp_path: Path,
+) -> None:
+    """The next life of the service goes on counting."""
+
+    def kept(store: SqliteStore) -> list[int]:
+        while store.forget(now()):
+            pass
+        return [each["revision"] for each in store.revisions(None, 100)]
+
+    def many(number: int) -> Edit:
+        return Edit({f"{T}.{each}": Target(f"{T}.{each}") for each in range(number)})
+
+    path, keys, keep = tmp_path / "state.db", keys_in(tmp_path), Keep(replaced=10)
+    with closing(SqliteStore(path, keys, keep=keep)) as store:
+        for _ in range(8):
+            store.commit(many(3))
+        assert kept(store) == [8, 7, 6]
+    with closing(SqliteStore(path, keys, keep=keep)) as store:
+        store.commit(many(4))
+        assert kept(store) == [9, 8, 7]
+        store.commit(many(50))
+        assert kept(store) == [10]
+
+
 def test_what_is_nothing_to_tgtd_is_no_revision() -> None:
     with sqlite() as store:
         store.commit(Edit())
