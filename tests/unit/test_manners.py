@@ -409,6 +409,18 @@ def test_what_is_no_key_is_refused_by_name(client: TestClient, key: str) -> None
     assert answer.json()["errors"][0]["field"].lower() == "idempotency-key"
 
 
+def test_two_keys_are_refused(core: Core, client: TestClient) -> None:
+    """Which of them the answer would be kept under is nobody's guess."""
+    target = {"iqn": "iqn.2026-01.test:new"}
+    keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = client.post(f"{PREFIX}/target_list", json=target, headers=keys)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"field": "Idempotency-Key", "message": "must be there once"}
+    ]
+    assert target["iqn"] not in core.service.target_names()
+
+
 def test_two_at_once_with_one_key_are_one_and_a_conflict(core: Core) -> None:
     begun, go_on = threading.Event(), threading.Event()
     key = Key.of("tester", "k", b"")

@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Query, Request, Response
 from pydantic import AfterValidator
 
 from storlever import failpoint, names
-from storlever.errors import NotFound
+from storlever.errors import Fault, Invalid, NotFound
 from storlever.inventory import Inventory
 from storlever.principal import Act, Role
 from storlever.receipt import HEADER, Done, Key
@@ -132,6 +132,8 @@ class Writing:
         if self.key is None:
             return None
         request, principal = self.request, self.act.principal
+        if len(request.headers.getlist(HEADER)) > 1:
+            raise Invalid(Fault(HEADER, "must be there once"))
         body = request.received if isinstance(request, JsonRequest) else b""
         path, query = request.scope["path"].encode(), request.scope["query_string"]
         return Key.of(principal.name, self.key, request.method.encode(), path, query, body)
