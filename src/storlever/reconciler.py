@@ -113,7 +113,7 @@ class Backend(Protocol):
         raises, no more are begun; those under way go on to their end, and then it is raised."""
 
     def require_fit(self, change: Change) -> None:
-        """Raises what `apply` would raise without asking the daemon: Unfit."""
+        """Raises what the change would meet before the daemon is asked: Unfit."""
 
     def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable
