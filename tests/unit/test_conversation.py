@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storlever.errors import Conflict, Refused, Unavailable
-from storlever.tgtd.conversation import ABREAST, ALONE, Conversation, Lane, Talk
+from storlever.tgtd.conversation import ABREAST, ALONE, Conversation, Talk, Talks
 from storlever.tgtd.refusal import TgtRefusal
 from storlever.tgtd.transport import Awaited
 from storlever.tgtd.wire import Mode, Op, Reply, Request
@@ -47,7 +47,7 @@ class Daemon:
             raise Unavailable("lost")
         return Reply(self.refused.get(tid, 0), str(tid))
 
-    def hold(self, *lanes: Lane) -> None:
+    def hold(self, *lanes: Talks) -> None:
         Conversation(self.send).hold(lanes)
 
 
@@ -75,7 +75,7 @@ def test_all_is_asked_with_the_order_of_each_lane_and_few_at_a_time(
             yield from asking(len(told) - 1)
         ended.append((lane, number))
 
-    def lane(number: int, talks: list[int]) -> Lane:
+    def lane(number: int, talks: list[int]) -> Talks:
         return (talk(number, at, size) for at, size in enumerate(talks))
 
     daemon.hold(*(lane(number, talks) for number, talks in enumerate(sizes)))

@@ -34,7 +34,7 @@ from storlever.names import EVERYONE, GUARD
 from storlever.observed import Observed
 from storlever.plan import Plan, Scope, plan
 from storlever.tgtd.backend import TgtdBackend
-from storlever.tgtd.conversation import Lane, Talk
+from storlever.tgtd.conversation import Talk, Talks
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Reply, Request
 from tests.backends import Exchanging, apply
@@ -197,7 +197,7 @@ def converge(backend: TgtdBackend, observed: Observed, desired: Inventory) -> No
         yield from backend.talk(change)
         observed.apply(change)
 
-    def lane(changes: Iterable[Change]) -> Lane:
+    def lane(changes: Iterable[Change]) -> Talks:
         return map(talk, changes)
 
     for lanes in plan(desired, observed, everything(desired, observed), GUARD_ACCOUNT).stages:

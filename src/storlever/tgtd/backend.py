@@ -45,7 +45,7 @@ from storlever.model import (
 )
 from storlever.observed import ANY, Observed
 from storlever.tgtd import show
-from storlever.tgtd.conversation import ALONE, Conversation, Lane, Talk
+from storlever.tgtd.conversation import ALONE, Conversation, Talk, Talks
 from storlever.tgtd.refusal import ALREADY, TgtRefusal, text_of, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
@@ -300,8 +300,8 @@ class TgtdBackend:
 
     # -- changing
 
-    def hold(self, lanes: Iterable[Lane]) -> None:
-        """Make changes, those of several lanes at a time. Raises what a lane raises."""
+    def hold(self, lanes: Iterable[Talks]) -> None:
+        """Makes the changes of several lanes at a time. Raises what a lane or a talk raises."""
         Conversation(partial(self._transport.send, pid=self._pid)).hold(lanes)
 
     def talk(self, change: Change) -> Talk:
