@@ -302,6 +302,18 @@ def test_a_target_that_nobody_asked_for_is_not_touched() -> None:
     assert changes == (CreateTarget(ONE), Admit(ONE, EVERYONE))
 
 
+def test_targets_are_created_two_at_a_time_before_each_is_filled_in_a_lane_of_its_own() -> None:
+    """tgtd finds them fast where they were made one after another."""
+    names = one, two, three = tuple(f"iqn.2026-01.test:{n}" for n in range(3))
+    desired = inventory(*(Target(name, incoming=("alice",)) for name in names))
+    creating, filling = plan(desired, Observed(), Scope(frozenset(names)), GUARD_ACCOUNT).stages[1:]
+    assert creating == ((CreateTarget(one), CreateTarget(three)), (CreateTarget(two),))
+    assert filling == tuple(
+        (BindIncoming(name, GUARD), BindIncoming(name, "alice"), Admit(name, EVERYONE))
+        for name in names
+    )
+
+
 def test_a_removal_closes_the_target_before_it_ends_sessions() -> None:
     observed = Observed({ONE: ObservedTarget(ONE, acl=("10.0.0.1",))})
     first, second, *_ = plan(inventory(), observed, only(ONE), GUARD_ACCOUNT)

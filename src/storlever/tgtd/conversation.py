@@ -31,7 +31,7 @@ class Conversation:
 
     def __init__(self, send: Callable[[Request], Awaited]) -> None:
         self._send = send
-        self._between: deque[Talks] = deque()
+        self._between: list[Talks] = []
         """The lanes that are between two talks."""
         self._awaiting: deque[tuple[Talks, Talk, Awaited]] = deque()
         """Those that await an answer, the one that was asked for first before the others."""
@@ -61,7 +61,7 @@ class Conversation:
         return not self._errors and not self._alone and len(self._awaiting) < ABREAST
 
     def _next_lane(self, coming: Iterator[Talks]) -> Talks | None:
-        return self._between.popleft() if self._between else next(coming, None)
+        return self._between.pop() if self._between else next(coming, None)
 
     def _begin(self, lane: Talks) -> None:
         try:
@@ -87,7 +87,7 @@ class Conversation:
         try:
             request = resume()
         except StopIteration:
-            self._between.appendleft(lane)
+            self._between.append(lane)
         except Exception as error:
             self._errors.append(error)
         else:
