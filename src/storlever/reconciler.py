@@ -105,8 +105,8 @@ class Backend(Protocol):
         """Whether a cheap look shows the same targets, users and discovery users as are known."""
 
     def talk(self, change: Change) -> Talk:
-        """Makes one change, when it is held. Raises Refused or Conflict when the daemon will
-        not."""
+        """One change, which is made while it is held. Raises Refused or Conflict when the daemon
+        will not."""
 
     def hold(self, lanes: Iterable[Iterator[Talk]]) -> None:
         """Hold talks: of a lane one after another, of different lanes at the same time. Where one

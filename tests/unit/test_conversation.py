@@ -51,6 +51,11 @@ class Daemon:
         Conversation(self.send).hold(lanes)
 
 
+@pytest.fixture
+def daemon() -> Daemon:
+    return Daemon()
+
+
 def asking(*tids: int) -> Talk:
     for tid in tids:
         assert (yield request(tid)) == str(tid)
@@ -110,11 +115,6 @@ def test_who_must_be_alone_is(daemon: Daemon) -> None:
         iter([asking(4, 5)]),
     )
     assert sorted(daemon.asked) == [1, 2, 3, 4, 5, 10, 11, 12, 20, 21]
-
-
-@pytest.fixture
-def daemon() -> Daemon:
-    return Daemon()
 
 
 def test_after_an_error_what_is_under_way_goes_on_to_its_end(daemon: Daemon) -> None:

@@ -305,8 +305,8 @@ class TgtdBackend:
         Conversation(partial(self._transport.send, pid=self._pid)).hold(lanes)
 
     def talk(self, change: Change) -> Talk:
-        """Makes the change, when it is held. Raises Refused, Conflict (sessions, commands in
-        flight), Unavailable."""
+        """One change, which is made while it is held. Raises Refused, Conflict (sessions, commands
+        in flight), Unavailable."""
         try:
             yield from self._talk(change)
         except TgtRefusal as refusal:
