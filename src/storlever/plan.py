@@ -63,7 +63,7 @@ IN_PLACE = {
 
 class Step(IntEnum):
     """The order of a plan. What gives something up comes before CREATE_ACCOUNTS, for all targets;
-    what builds up comes after it. All targets are created before any is filled."""
+    what builds up comes after it. All targets are created before any is filled or opened."""
 
     CLOSE = auto()
     END_SESSIONS = auto()
@@ -123,12 +123,13 @@ class Plan:
     stages: tuple[tuple[Lane, ...], ...] = ()
 
     @classmethod
-    def of(cls, *stages: Iterable[Lane]) -> "Plan":
+    def of(cls, *stages: Iterable[Iterable[Change]]) -> "Plan":
         """Without what is empty."""
-        filled = (tuple(filter(None, lanes)) for lanes in stages)
+        filled = (tuple(filter(None, map(tuple, lanes))) for lanes in stages)
         return cls(tuple(filter(None, filled)))
 
     def __iter__(self) -> Iterator[Change]:
+        """As if there were one lane."""
         return (change for lanes in self.stages for lane in lanes for change in lane)
 
     def __len__(self) -> int:
@@ -165,24 +166,20 @@ about: so they are created first, and by few at a time (docs/decisions/0035)."""
 
 
 def _ordered(steps: Steps) -> Plan:
-    giving: Steps = []
-    creating, filling = defaultdict[str, Steps](list), defaultdict[str, Steps](list)
-    for step, change in steps:
+    giving = list[Change]()
+    creating, filling = defaultdict[str, list[Change]](list), defaultdict[str, list[Change]](list)
+    for step, change in sorted(steps, key=lambda pair: pair[0]):
         if step <= Step.CREATE_ACCOUNTS:
-            giving.append((step, change))
+            giving.append(change)
         else:
-            stage = creating if step is Step.CREATE_TARGETS else filling
-            stage[getattr(change, "target", None) or DISCOVERY].append((step, change))
+            targets = creating if step is Step.CREATE_TARGETS else filling
+            targets[getattr(change, "target", None) or DISCOVERY].append(change)
     new = [creating[name] for name in sorted(creating)]
     return Plan.of(
-        [_sorted(giving)],
-        [tuple(chain(*map(_sorted, new[at::CREATING_LANES]))) for at in range(CREATING_LANES)],
-        [_sorted(filling[name]) for name in sorted(filling)],
+        [giving],
+        [chain(*new[at::CREATING_LANES]) for at in range(CREATING_LANES)],
+        [filling[name] for name in sorted(filling)],
     )
-
-
-def _sorted(steps: Steps) -> Lane:
-    return tuple(change for _, change in sorted(steps, key=lambda pair: pair[0]))
 
 
 def _stale(desired: Inventory, observed: Observed, scope: Scope) -> frozenset[str]:

@@ -105,15 +105,15 @@ class Backend(Protocol):
         """Whether a cheap look shows the same targets, users and discovery users as are known."""
 
     def talk(self, change: Change) -> Talk:
-        """Makes one change, when it is held. Raises Refused or Conflict when the daemon will
-        not."""
+        """One change, which is made while it is held. Raises Refused or Conflict when the daemon
+        will not."""
 
     def hold(self, lanes: Iterable[Iterator[Talk]]) -> None:
         """Hold talks: of a lane one after another, of different lanes at the same time. Where one
         raises, no more are begun; those under way go on to their end, and then it is raised."""
 
     def require_fit(self, change: Change) -> None:
-        """Raises what `apply` would raise without asking the daemon: Unfit."""
+        """Raises what the change would meet before the daemon is asked: Unfit."""
 
     def sessions(self, target: str, *, hurry: bool = False) -> tuple[Session, ...]:
         """The sessions of a target now; callable from any thread. `hurry`: at once, or Unavailable

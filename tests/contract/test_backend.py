@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storlever.backing import Machine
 from storlever.change import (
     Admit,
     BindIncoming,
@@ -37,6 +38,7 @@ from storlever.model import (
 from storlever.territory import Territory
 from storlever.tgtd.conversation import ABREAST
 from storlever.tgtd.show import session_numbers, target_ids
+from storlever.tgtd.transport import Awaited, Transport
 from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
 from tests import backends
 from tests.contract.conftest import Rig
@@ -201,12 +203,48 @@ def test_many_targets_are_made_at_the_same_time_where_others_can_change_the_path
     make_many(rig)
 
 
-def make_many(rig: Rig) -> None:
+def test_whether_there_is_room_for_aio_is_asked_while_nothing_else_is_under_way(rig: Rig) -> None:
+    """Else what is being made would take it."""
+    transport = Unanswered(rig.transport)
+    rig.backend._transport, rig.backend._files = transport, Asked(transport)
+    make_many(rig, BackingType.AIO)
+    assert transport.most == ABREAST
+
+
+class Unanswered(Transport):
+    """Counts the requests whose answers were not taken yet."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.number = self.most = 0
+
+    def send(self, request: Request, *, pid: int | None = None) -> Awaited:
+        awaited = self._transport.send(request, pid=pid)
+        self.number += 1
+        self.most = max(self.most, self.number)
+        return lambda: self._taken(awaited)
+
+    def _taken(self, awaited: Awaited) -> Reply:
+        self.number -= 1
+        return awaited()
+
+
+class Asked(Machine):
+    def __init__(self, transport: Unanswered) -> None:
+        super().__init__(Territory(Path("/nowhere")))
+        self._transport = transport
+
+    def room_for_aio(self) -> bool:
+        assert self._transport.number == 0
+        return True
+
+
+def make_many(rig: Rig, store: BackingType = BackingType.RDWR) -> None:
     paths = {f"iqn.2026-01.test:{n}": image(rig.folder / f"{n}.img", 4) for n in range(3 * ABREAST)}
     lanes: list[tuple[Change, ...]] = [
         (
             CreateTarget(target),
-            CreateUnit(target, unit(rig, backing_path=str(path))),
+            CreateUnit(target, unit(rig, backing_path=str(path), backing_type=store)),
             Admit(target, "ALL"),
         )
         for target, path in paths.items()

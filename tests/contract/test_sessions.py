@@ -42,8 +42,7 @@ def furnished(backend: TgtdBackend, folder: Path) -> None:
     backend.ensure()
     unit = LogicalUnit(1, str(image(folder / "a.img", 1)), "1" * 31, "SN1")
     changes: list[Change] = [CreateTarget(T), CreateUnit(T, unit), Admit(T, "ALL"), CreateTarget(U)]
-    for change in changes:
-        apply(backend, change)
+    apply(backend, *changes)
     backend.observe()
 
 
@@ -203,9 +202,7 @@ def answers() -> Iterator[Callable[[Case], bool]]:
             daemon.start()
             backend.ensure()
             backend.observe()
-            apply(backend, CreateTarget(U))
-            for change in opening(case.target):
-                apply(backend, change)
+            apply(backend, CreateTarget(U), *opening(case.target))
             return logs_in(case, daemon.portal)
 
         yield asked

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storlever.errors import Conflict, Refused, Unavailable
-from storlever.tgtd.conversation import ABREAST, ALONE, Conversation, Lane, Talk
+from storlever.tgtd.conversation import ABREAST, ALONE, Conversation, Talk, Talks
 from storlever.tgtd.refusal import TgtRefusal
 from storlever.tgtd.transport import Awaited
 from storlever.tgtd.wire import Mode, Op, Reply, Request
@@ -47,8 +47,13 @@ class Daemon:
             raise Unavailable("lost")
         return Reply(self.refused.get(tid, 0), str(tid))
 
-    def hold(self, *lanes: Lane) -> None:
+    def hold(self, *lanes: Talks) -> None:
         Conversation(self.send).hold(lanes)
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    return Daemon()
 
 
 def asking(*tids: int) -> Talk:
@@ -75,7 +80,7 @@ def test_all_is_asked_with_the_order_of_each_lane_and_few_at_a_time(
             yield from asking(len(told) - 1)
         ended.append((lane, number))
 
-    def lane(number: int, talks: list[int]) -> Lane:
+    def lane(number: int, talks: list[int]) -> Talks:
         return (talk(number, at, size) for at, size in enumerate(talks))
 
     daemon.hold(*(lane(number, talks) for number, talks in enumerate(sizes)))
@@ -110,11 +115,6 @@ def test_who_must_be_alone_is(daemon: Daemon) -> None:
         iter([asking(4, 5)]),
     )
     assert sorted(daemon.asked) == [1, 2, 3, 4, 5, 10, 11, 12, 20, 21]
-
-
-@pytest.fixture
-def daemon() -> Daemon:
-    return Daemon()
 
 
 def test_after_an_error_what_is_under_way_goes_on_to_its_end(daemon: Daemon) -> None:

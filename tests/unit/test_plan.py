@@ -34,7 +34,7 @@ from storlever.names import EVERYONE, GUARD
 from storlever.observed import Observed
 from storlever.plan import Plan, Scope, plan
 from storlever.tgtd.backend import TgtdBackend
-from storlever.tgtd.conversation import Lane, Talk
+from storlever.tgtd.conversation import Talk, Talks
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.wire import Reply, Request
 from tests.backends import Exchanging, apply
@@ -197,7 +197,7 @@ def converge(backend: TgtdBackend, observed: Observed, desired: Inventory) -> No
         yield from backend.talk(change)
         observed.apply(change)
 
-    def lane(changes: Iterable[Change]) -> Lane:
+    def lane(changes: Iterable[Change]) -> Talks:
         return map(talk, changes)
 
     for lanes in plan(desired, observed, everything(desired, observed), GUARD_ACCOUNT).stages:
@@ -300,6 +300,18 @@ def test_a_target_that_nobody_asked_for_is_not_touched() -> None:
     desired = inventory(Target(ONE))
     changes = tuple(plan(desired, observed, only(ONE), GUARD_ACCOUNT))
     assert changes == (CreateTarget(ONE), Admit(ONE, EVERYONE))
+
+
+def test_targets_are_created_two_at_a_time_before_each_is_filled_in_a_lane_of_its_own() -> None:
+    """tgtd finds them fast where they were made one after another."""
+    names = one, two, three = tuple(f"iqn.2026-01.test:{n}" for n in range(3))
+    desired = inventory(*(Target(name, incoming=("alice",)) for name in names))
+    creating, filling = plan(desired, Observed(), Scope(frozenset(names)), GUARD_ACCOUNT).stages[1:]
+    assert creating == ((CreateTarget(one), CreateTarget(three)), (CreateTarget(two),))
+    assert filling == tuple(
+        (BindIncoming(name, GUARD), BindIncoming(name, "alice"), Admit(name, EVERYONE))
+        for name in names
+    )
 
 
 def test_a_removal_closes_the_target_before_it_ends_sessions() -> None:

@@ -45,8 +45,8 @@ from storlever.model import (
 )
 from storlever.observed import ANY, Observed
 from storlever.tgtd import show
-from storlever.tgtd.conversation import ALONE, Conversation, Lane, Talk
-from storlever.tgtd.refusal import ALREADY, TgtRefusal, translated, unspeakable
+from storlever.tgtd.conversation import ALONE, Conversation, Talk, Talks
+from storlever.tgtd.refusal import ALREADY, TgtRefusal, text_of, translated, unspeakable
 from storlever.tgtd.transport import Transport
 from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
 from storlever.tgtd.wire import (
@@ -300,13 +300,13 @@ class TgtdBackend:
 
     # -- changing
 
-    def hold(self, lanes: Iterable[Lane]) -> None:
-        """Make changes, those of several lanes at a time. Raises what a lane raises."""
+    def hold(self, lanes: Iterable[Talks]) -> None:
+        """Makes the changes of several lanes at a time. Raises what a lane or a talk raises."""
         Conversation(partial(self._transport.send, pid=self._pid)).hold(lanes)
 
     def talk(self, change: Change) -> Talk:
-        """Makes the change, when it is held. Raises Refused, Conflict (sessions, commands in
-        flight), Unavailable."""
+        """One change, which is made while it is held. Raises Refused, Conflict (sessions, commands
+        in flight), Unavailable."""
         try:
             yield from self._talk(change)
         except TgtRefusal as refusal:
@@ -316,22 +316,20 @@ class TgtdBackend:
             raise unspeakable(change, error) from None
 
     def require_fit(self, change: Change) -> None:
-        """Raises what `apply` would raise without asking tgtd: Unfit."""
+        """Raises what the change would meet before tgtd is asked: Unfit."""
         match change:
-            case CreateUnit(_, unit):
-                if unit.opened:
-                    self._looked_at(unit)
-                self._require_room(unit)
+            case CreateUnit(_, unit) if unit.opened:
+                self._require_fit(unit)
             case UpdateUnit(_, unit, fields) if "backing_path" in fields:
-                self._looked_at(unit)
+                self._require_fit(unit)
 
     def _talk(self, change: Change) -> Talk:
-        """What takes things away is none of many, and asks by itself."""
+        """What may have to wait for others asks by itself: no other change is under way then."""
         match change:
             case Admit(target, entry):
                 yield _admission(self._tid(target), entry)
             case Deny(target, entry):
-                self._deny(self._tid(target), entry)
+                yield from self._deny(self._tid(target), entry)
             case EndSessions(target, force):
                 self._end_sessions(target, force)
             case SetReady(target, ready):
@@ -365,12 +363,11 @@ class TgtdBackend:
                 self._patiently(Request(Mode.UNIT, Op.DELETE, tid=self._tid(target), lun=lun))
                 self._let_go((target, lun))
 
-    def _deny(self, tid: int, entry: str) -> None:
+    def _deny(self, tid: int, entry: str) -> Talk:
         """Somebody else may have bound anything as a name or as an address: not there is gone."""
         for key in (_NAME, _ADDRESS):
             try:
-                request = Request(Mode.TARGET, Op.UNBIND, tid=tid, parameters=((key, entry),))
-                self._ask(request)
+                yield Request(Mode.TARGET, Op.UNBIND, tid=tid, parameters=((key, entry),))
             except TgtRefusal as refusal:
                 if refusal.number != TgtError.NO_ACL:
                     raise
@@ -498,20 +495,19 @@ class TgtdBackend:
         if opening is not None:
             self._note_opened(target, unit, opening)
 
-    def _require_room(self, unit: LogicalUnit) -> None:
-        """Raises Unfit."""
+    def _require_fit(self, unit: LogicalUnit) -> BackingStore:
+        """What tgtd is about to open. Raises Unfit: tgtd is not bothered."""
+        store = self._looked_at(unit)
         if unit.aio and not self._files.room_for_aio():
             raise Unfit(
                 f"cannot serve {unit.backing_path} by aio: the machine has no room for another "
                 "context (fs.aio-max-nr)",
                 code="no-room-for-aio",
             )
+        return store
 
     def _looked_at(self, unit: LogicalUnit) -> BackingStore:
-        """What tgtd is about to open. Raises Unfit: tgtd is not bothered.
-
-        Nor are initiators: an empty disk is one of 2**64 blocks to them, as tgtd counts.
-        """
+        """An empty disk is one of 2**64 blocks to initiators, as tgtd counts. Raises Unfit."""
         try:
             store = self._files.look(unit.backing_path)
         except Unusable as error:
@@ -529,8 +525,7 @@ class TgtdBackend:
         settled = self._files.settled(unit.backing_path)
         if unit.aio or not settled:
             yield ALONE
-        self._require_room(unit)
-        store = self._looked_at(unit)
+        store = self._require_fit(unit)
         try:
             return Opening(store, None if settled else self._stores_open())
         except Unusable as error:
@@ -576,10 +571,7 @@ class TgtdBackend:
         return len(self._ids) * PATIENCE
 
     def _ask(self, request: Request) -> str:
-        reply = self._transport.exchange(request, pid=self._pid)
-        if reply.error:
-            raise TgtRefusal(reply.error)
-        return reply.text
+        return text_of(self._transport.exchange(request, pid=self._pid))
 
     def _patiently(self, request: Request, meanwhile: Callable[[], None] = _a_little) -> None:
         """Ask until nothing is in flight any more, or patience ends."""

@@ -1,7 +1,7 @@
 """Changes that are under way at the same time.
 
-tgtd takes one request after another, and most of the time between two of them is ours: while it is
-at one, the next ones are made ready.
+tgtd takes one request after another, and most of the time between two of them is ours: so the next
+ones lie with it when it is done with one (docs/decisions/0035).
 """
 
 from collections import deque
@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 
 from storlever.errors import StorLeverError, Unavailable
-from storlever.tgtd.refusal import TgtRefusal
+from storlever.tgtd.refusal import text_of
 from storlever.tgtd.transport import Awaited
 from storlever.tgtd.wire import Reply, Request
 
@@ -17,13 +17,13 @@ ABREAST = 4
 """Lanes at a time. tgtd serves nobody while it makes a LUN (0.8 to 2 ms), and takes what has come
 meanwhile before it looks at its hosts again: more of them would let hosts wait longer."""
 ALONE = None
-"""What a talk yields first that must not be held while another one is."""
+"""What a talk yields first, and once, that must not be held while another one is."""
 
 Talk = Generator[Request | None, str, None]
 """One change: it yields its requests, and gets the text of each answer, or has what came in its
 place raised in it: TgtRefusal, or Unavailable."""
-Lane = Iterator[Talk]
-"""Changes that come one after another. The next talk is asked for when the one before has ended."""
+Talks = Iterator[Talk]
+"""Those of a lane: the next one is asked for when the one before has ended."""
 
 
 class Conversation:
@@ -31,25 +31,26 @@ class Conversation:
 
     def __init__(self, send: Callable[[Request], Awaited]) -> None:
         self._send = send
-        self._lanes: deque[Lane] = deque()
-        """Those that are between two talks."""
-        self._talks: deque[tuple[Lane, Talk, Awaited]] = deque()
+        self._between: list[Talks] = []
+        """The lanes that are between two talks."""
+        self._awaiting: deque[tuple[Talks, Talk, Awaited]] = deque()
         """Those that await an answer, the one that was asked for first before the others."""
-        self._lonely: tuple[Lane, Talk] | None = None
+        self._alone: tuple[Talks, Talk] | None = None
+        """The one that is held alone, or is to be as soon as no other is under way."""
         self._errors: list[Exception] = []
 
-    def hold(self, lanes: Iterable[Lane]) -> None:
+    def hold(self, lanes: Iterable[Talks]) -> None:
         """Until all lanes have ended. Where a talk or a lane raises, no other talk is begun; those
         that are under way go on to their end, and then it is raised. Of several errors, that is the
         one after which the least is known."""
         coming = iter(lanes)
         while True:
-            if self._room and (lane := self._between(coming)):
+            if self._room and (lane := self._next_lane(coming)):
                 self._begin(lane)
-            elif self._talks:
+            elif self._awaiting:
                 self._go_on()
-            elif self._lonely:
-                self._hold_alone(*self._lonely)
+            elif self._alone:
+                self._hold_alone(*self._alone)
             else:
                 break
         if self._errors:
@@ -57,53 +58,52 @@ class Conversation:
 
     @property
     def _room(self) -> bool:
-        return not self._errors and not self._lonely and len(self._talks) < ABREAST
+        return not self._errors and not self._alone and len(self._awaiting) < ABREAST
 
-    def _between(self, coming: Iterator[Lane]) -> Lane | None:
-        return self._lanes.popleft() if self._lanes else next(coming, None)
+    def _next_lane(self, coming: Iterator[Talks]) -> Talks | None:
+        return self._between.pop() if self._between else next(coming, None)
 
-    def _begin(self, lane: Lane) -> None:
+    def _begin(self, lane: Talks) -> None:
         try:
             talk = next(lane, None)
         except Exception as error:
             self._errors.append(error)
             return
         if talk is not None:
-            self._step(lane, talk, partial(next, talk))
+            self._advance(lane, talk, partial(next, talk))
 
     def _go_on(self) -> None:
-        lane, talk, awaited = self._talks.popleft()
+        lane, talk, awaited = self._awaiting.popleft()
         try:
-            reply = awaited()
+            text = text_of(awaited())
         except Exception as error:
-            self._step(lane, talk, partial(talk.throw, error))
-            return
-        if reply.error:
-            self._step(lane, talk, partial(talk.throw, TgtRefusal(reply.error)))
+            resume = partial(talk.throw, error)
         else:
-            self._step(lane, talk, partial(talk.send, reply.text))
+            resume = partial(talk.send, text)
+        self._advance(lane, talk, resume)
 
-    def _step(self, lane: Lane, talk: Talk, resume: Callable[[], Request | None]) -> None:
+    def _advance(self, lane: Talks, talk: Talk, resume: Callable[[], Request | None]) -> None:
+        """Up to its next request, or to its end."""
         try:
             request = resume()
         except StopIteration:
-            self._lanes.appendleft(lane)
+            self._between.append(lane)
         except Exception as error:
             self._errors.append(error)
         else:
             if request is ALONE:
-                self._lonely = lane, talk
+                self._alone = lane, talk
             else:
-                self._talks.append((lane, talk, self._sent(request)))
+                self._awaiting.append((lane, talk, self._sent(request)))
 
-    def _hold_alone(self, lane: Lane, talk: Talk) -> None:
+    def _hold_alone(self, lane: Talks, talk: Talk) -> None:
         if self._errors:
             talk.close()
         else:
-            self._step(lane, talk, partial(next, talk))
-            while self._talks:
+            self._advance(lane, talk, partial(next, talk))
+            while self._awaiting:
                 self._go_on()
-        self._lonely = None
+        self._alone = None
 
     def _sent(self, request: Request) -> Awaited:
         try:

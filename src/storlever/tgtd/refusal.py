@@ -19,7 +19,7 @@ from storlever.change import (
 )
 from storlever.errors import Conflict, Refused, StorLeverError
 from storlever.names import printable
-from storlever.tgtd.wire import TgtError
+from storlever.tgtd.wire import Reply, TgtError
 
 _MEANINGS: dict[TgtError, str] = {
     TgtError.UNKNOWN: "tgtd met an error it has no name for",
@@ -77,6 +77,13 @@ class TgtRefusal(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"error {number}")
         self.number = number
+
+
+def text_of(reply: Reply) -> str:
+    """Raises TgtRefusal."""
+    if reply.error:
+        raise TgtRefusal(reply.error)
+    return reply.text
 
 
 def translated(number: int, change: Change | None) -> StorLeverError:
