@@ -23,6 +23,8 @@ TIMEOUT = 0.3
 SLACK = 2.0
 """How late an answer may be on a busy machine."""
 
+SEVERAL = 4
+
 Answer = Callable[[socket.socket], None]
 
 
@@ -217,6 +219,60 @@ def test_who_is_in_a_hurry_waits_for_milliseconds(path: Path) -> None:
         with pytest.raises(Unavailable, match="did not answer"):
             SocketTransport(str(path), timeout=10.0).exchange(request)
         assert time.monotonic() - started < SLACK
+
+
+@contextmanager
+def taking_all(path: Path, answer: Callable[[list[socket.socket]], None]) -> Iterator[None]:
+    """A daemon that has taken several requests when it answers any of them."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            taken = [stack.enter_context(listener.accept()[0]) for _ in range(SEVERAL)]
+            for each in taken:
+                received(each)
+            answer(taken)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        stack.callback(thread.join)
+        yield
+
+
+def test_of_several_requests_only_one_is_waited_for_in_vain(path: Path) -> None:
+    """A daemon that hangs is known to after the time of one answer, however many it owes."""
+    transport = SocketTransport(str(path), timeout=TIMEOUT)
+    with taking_all(path, lambda _: None):
+        awaited = [transport.send(SHOW) for _ in range(SEVERAL)]
+        started = time.monotonic()
+        for each in awaited:
+            with pytest.raises(Unavailable, match="did not answer"):
+                each()
+        assert TIMEOUT <= time.monotonic() - started < (SEVERAL - 1) * TIMEOUT
+
+
+def test_of_several_requests_each_may_take_its_time(path: Path) -> None:
+    """Those that the daemon is at first do not count against the others."""
+
+    def slow(taken: list[socket.socket]) -> None:
+        for each in taken:
+            time.sleep(TIMEOUT / 3)
+            each.sendall(reply(b"done\0"))
+
+    transport = SocketTransport(str(path), timeout=TIMEOUT)
+    with taking_all(path, slow):
+        awaited = [transport.send(SHOW) for _ in range(SEVERAL)]
+        assert [each().text for each in awaited] == ["done"] * SEVERAL
+
+
+def test_an_answer_that_has_come_already_is_taken_however_late_it_is_looked_for(path: Path) -> None:
+    transport = SocketTransport(str(path), timeout=TIMEOUT)
+    with served(path, sends(reply(b"early\0"))):
+        awaited = transport.send(SHOW)
+        time.sleep(2 * TIMEOUT)
+        assert awaited().text == "early"
 
 
 def test_a_full_queue_is_waited_for(path: Path) -> None:

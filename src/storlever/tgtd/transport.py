@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from storlever.errors import Unavailable
@@ -58,15 +59,22 @@ class SocketTransport(Transport):
     def __init__(self, path: str, *, timeout: float = 3.0) -> None:
         self.path = path
         self.timeout = timeout
+        self._heard = 0.0
+        """When it last answered anybody."""
 
     def send(self, request: Request, *, pid: int | None = None) -> Awaited:
-        return self._sent(request, pid).reply
+        return partial(self._reply, self._sent(request, pid))
 
     def peer(self) -> int:
         """The process id of the daemon, which answers. Raises Unavailable."""
         exchange = self._sent(_HARMLESS, None)
-        exchange.reply()
+        self._reply(exchange)
         return exchange.pid
+
+    def _reply(self, exchange: "_Exchange") -> Reply:
+        reply = exchange.reply(self._heard)
+        self._heard = time.monotonic()
+        return reply
 
     def _sent(self, request: Request, expected: int | None) -> "_Exchange":
         seconds = AT_ONCE if request.hurry else self.timeout + request.patience
@@ -91,7 +99,7 @@ class SocketTransport(Transport):
             raise Unavailable(f"no permission to speak to tgtd on {self.path}") from None
         except OSError as error:
             raise _senseless(error) from None
-        return _Exchange(connection, pid, seconds)
+        return _Exchange(connection, pid, time.monotonic(), seconds)
 
     def _connected(self, deadline: float) -> socket.socket:
         """A connection; EAGAIN means that tgtd's queue of 32 is full, so it is tried again. It
@@ -112,15 +120,17 @@ class SocketTransport(Transport):
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """A request that was sent. tgtd may be at others first, which are awaited before it: its time
-    runs from when it is awaited itself."""
+    """A request that was sent. tgtd may be at others first: its time runs from the last answer to
+    any of them, so that of several only one is waited for in vain."""
 
     connection: socket.socket
     pid: int
+    sent: float
     seconds: float
 
-    def reply(self) -> Reply:
-        deadline = time.monotonic() + self.seconds
+    def reply(self, heard: float) -> Reply:
+        """`heard`: when tgtd last answered. What has come already is taken in any case."""
+        deadline = max(max(self.sent, heard) + self.seconds, time.monotonic() + AT_ONCE)
         try:
             with self.connection:
                 answer = _received(self.connection, deadline)
