@@ -18,7 +18,7 @@ CONFIG = "/storlever/api/v1/config"
 
 def figures(quick: bool) -> Iterator[Figure]:
     """Each round on daemons of its own, which hold nothing before."""
-    rounds = 2 if quick else 5
+    rounds = 3 if quick else 5
     ratios = [_round(COUNT) for _ in range(rounds)]
     for name, limit in (("PUT", 1.5), ("PUT with users", 1.5), ("PUT, nothing new", None)):
         ratio = median([each[name] for each in ratios])

@@ -182,6 +182,15 @@ def test_a_talk_hears_that_no_answer_comes(daemon: Daemon, *, gone: bool) -> Non
     assert 2 not in daemon.asked
 
 
+def test_a_daemon_that_gave_no_answer_is_asked_nothing_more(daemon: Daemon) -> None:
+    """It would be waited for in vain again."""
+    daemon.lost = {1}
+    with pytest.raises(Unavailable):
+        daemon.hold(iter([asking(1)]), iter([asking(2, 3)]), iter([asking(4, 5)]))
+    assert daemon.asked == [1, 2, 4]
+    assert not daemon.awaited
+
+
 def test_of_several_errors_the_one_that_leaves_most_unknown_is_raised(daemon: Daemon) -> None:
     """A request whose answer never came may be done yet: only another look at tgtd tells."""
 

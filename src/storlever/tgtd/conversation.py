@@ -42,7 +42,7 @@ class Conversation:
     def hold(self, lanes: Iterable[Talks]) -> None:
         """Until all lanes have ended. Where a talk or a lane raises, no other talk is begun; those
         that are under way go on to their end, and then it is raised. Of several errors, that is the
-        one after which the least is known."""
+        one after which the least is known. Once tgtd does not answer, it is asked nothing more."""
         coming = iter(lanes)
         while True:
             if self._room and (lane := self._next_lane(coming)):
@@ -106,6 +106,9 @@ class Conversation:
         self._alone = None
 
     def _sent(self, request: Request) -> Awaited:
+        for error in self._errors:
+            if isinstance(error, Unavailable):
+                return partial(_raised, error)
         try:
             return self._send(request)
         except Unavailable as error:
