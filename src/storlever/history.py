@@ -100,11 +100,12 @@ class History:
         the only one, while too many rows are; else None."""
         surplus: tuple[int] | None
         surplus = self._connection.execute(_SURPLUS, (self._most,)).fetchone()
+        if surplus is None and self._replaced <= self._most_replaced:
+            return None
         oldest: Sequence[tuple[int]] = self._connection.execute(_OLDEST, (BATCH,)).fetchall()
         if surplus is not None:
             return min(surplus[0], oldest[-1][0])
-        many = self._replaced > self._most_replaced and len(oldest) > 1
-        return oldest[0][0] if many else None
+        return oldest[0][0] if len(oldest) > 1 else None
 
     def forget(self, until: int) -> None:
         gone = self._connection.execute("DELETE FROM past WHERE number <= ?", (until,))

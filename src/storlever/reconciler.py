@@ -284,8 +284,7 @@ class Reconciler:
         changes = self._plan(desired, scope)
         if not self._in_ignorance(changes, scope):
             return changes
-        with self._losing():
-            self._look_again(before)
+        self.refresh(before)
         failpoint.reached("write.looked")
         return self._plan(desired, scope)
 

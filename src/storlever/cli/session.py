@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from storlever.cli import complete, consent, output, verb, waiting
+from storlever.cli import complete, consent, output, verb
 from storlever.cli.failure import Status
 from storlever.cli.verb import Verbs, found
 from storlever.client import operations
@@ -47,13 +47,11 @@ def _told(session: Json) -> Json:
 def _close(client: "Client", arguments: Namespace) -> int:
     call = operations.close_session(arguments.iqn, arguments.id, block=arguments.block)
     if arguments.dry_run:
-        verb.tell(client.rehearse(call))
+        verb.tell(verb.rehearsed(client, call))
         return Status.DONE
     if not arguments.yes:
         consent.ask(_loss(client, arguments))
-    with waiting.told():
-        removed = client.do(call).removed
-    for entry in removed:
+    for entry in verb.done(client, call).removed:
         for name, value in entry.items():
             print(printable(f"{name} {value} is removed from {arguments.iqn}"))
     return Status.DONE

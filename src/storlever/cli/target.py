@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from storlever.cli import complete, connect, output, reach, verb
 from storlever.cli.failure import Failure, Status
-from storlever.cli.verb import Verbs, count, found, write
+from storlever.cli.verb import Verbs, count, done, found, write
 from storlever.client import operations
 from storlever.client.errors import PreconditionFailed
 from storlever.names import printable
@@ -150,7 +150,7 @@ def _set_once(client: "Client", arguments: Namespace) -> int:
     etag, opening = None, ""
     addresses, initiators = arguments.address, arguments.initiator
     if any(getattr(arguments, name) for name in EDITS) or [] in (addresses, initiators):
-        now = client.do(operations.target(arguments.iqn).tagged())
+        now = done(client, operations.target(arguments.iqn).tagged())
         etag = now.etag
         addresses = _edited(addresses, now.value.initiator_addr_list, arguments, "address")
         initiators = _edited(initiators, now.value.initiator_name_list, arguments, "initiator")

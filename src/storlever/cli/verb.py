@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from storlever.cli import consent, output, reach, waiting
 from storlever.cli.failure import Status
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MOST_TOLD = 20
 """Steps that somebody reads before they agree."""
 Do = Callable[["Client", Namespace], int]
+Answer = TypeVar("Answer")
 
 
 class Verbs:
@@ -92,15 +93,11 @@ def write(
 ) -> int:
     """Do it, or say what it would do. `asking`: what is lost by it, for whoever has to agree."""
     if arguments.dry_run:
-        with waiting.told():
-            rehearsal = client.rehearse(call)
-        tell(rehearsal)
+        tell(rehearsed(client, call))
         return Status.DONE
     if asking is not None and not arguments.yes:
         consent.ask(asking())
-    with waiting.told():
-        done = client.do(call)
-    for warning in done.warnings:
+    for warning in done(client, call).warnings:
         output.say(f"warning: {warning}")
     return Status.DONE
 
@@ -117,8 +114,7 @@ def tell(rehearsal: "Rehearsal") -> None:
 
 def foretold(client: "Client", call: "Call[Done]") -> str:
     """What a write would do, for whoever has to agree."""
-    with waiting.told():
-        steps = client.rehearse(call).steps
+    steps = rehearsed(client, call).steps
     effects = [each for each in steps if each.effect != "none"]
     told = [f"  {each.step} [{each.effect}]" for each in effects[:MOST_TOLD]]
     if len(effects) > MOST_TOLD:
@@ -135,8 +131,19 @@ def note(text: str) -> None:
 
 def found(client: "Client", call: "Call[Any]") -> Any:
     """The answer as it is, whatever a newer service has put in."""
+    return done(client, call.plain())
+
+
+def done(client: "Client", call: "Call[Answer]") -> Answer:
+    """Its answer, which somebody at a terminal sees is waited for."""
     with waiting.told():
-        return client.do(call.plain())
+        return client.do(call)
+
+
+def rehearsed(client: "Client", call: "Call[Any]") -> "Rehearsal":
+    """The same of its rehearsal."""
+    with waiting.told():
+        return client.rehearse(call)
 
 
 def count(number: int, noun: str) -> str:
