@@ -6,13 +6,13 @@ it, and an entry that was altered or taken out is noticed.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from storlever.encoding import canonical
 from storlever.inventory import Edit, Inventory
 from storlever.model import Account, Target
 from storlever.principal import Act
@@ -113,15 +113,15 @@ def entry(
     )
 
 
-def canonical(number: int, entry: Entry) -> str:
-    return _CANONICAL.encode({"number": number, **plain(entry)})
+def document(number: int, entry: Entry) -> str:
+    return canonical({"number": number, **plain(entry)})
 
 
 def broken(records: Iterable[Json], link: Link) -> str | None:
     """Where a chain of records, oldest first, does not follow from `link`; None if it does."""
     for record in records:
         content = {key: value for key, value in record.items() if key != "hash"}
-        link = link.next(_CANONICAL.encode(content))
+        link = link.next(canonical(content))
         if content.get("number") != link.number:
             return f"entry {link.number} is not there"
         if record.get("hash") != link.hash:
@@ -189,9 +189,5 @@ def _token(token: Token | None) -> Json | None:
 
 
 def plain(value: Any) -> Json:
-    """The fields of a dataclass, as json asks for them; dataclasses.asdict would copy all in
-    them."""
+    """The fields of a dataclass; dataclasses.asdict would copy all in them."""
     return {name: getattr(value, name) for name in _names_of(value.__class__)}
-
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=plain)

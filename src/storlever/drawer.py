@@ -6,6 +6,7 @@ from datetime import datetime
 
 from storlever import schema
 from storlever.audit import stamp
+from storlever.encoding import encoded
 from storlever.receipt import LASTS, MOST, Key, Receipt
 from storlever.schema import RECEIPT_TIME, SQL
 from storlever.seal import Seal
@@ -27,10 +28,9 @@ class Drawer:
 
     def put(self, receipt: Receipt) -> None:
         name = receipt.key.name
-        inside = json.dumps([receipt.key.request, receipt.outcome])
+        inside = encoded([receipt.key.request, receipt.outcome])
         sealed = self._seal.seal(inside, schema.place(TABLE, name))
-        document = {"time": stamp(receipt.time), "sealed": sealed}
-        text = json.dumps(document, separators=(",", ":"))
+        text = encoded({"time": stamp(receipt.time), "sealed": sealed})
         self._connection.execute(SQL[TABLE].replace, (name, text, schema.digest(name, text)))
 
     def find(self, name: str) -> Receipt | None:

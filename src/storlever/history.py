@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from storlever import schema
 from storlever.audit import DONE, Entry, Json
+from storlever.encoding import encoded
 from storlever.inventory import Edit
 
 DISCOVERY = "discovery"
@@ -66,7 +67,7 @@ class History:
         for table, name in touched:
             self._connection.execute(_KEEP[table], (number, name))
         self._replaced += len(touched)
-        text = json.dumps(record(changes(touched), entries), separators=(",", ":"))
+        text = encoded(record(changes(touched), entries))
         self._connection.execute(_INSERT, (number, text, schema.digest(str(number), text)))
 
     def page(self, before: int | None, limit: int) -> list[Json]:

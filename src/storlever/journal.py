@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from storlever.audit import Entry, Json, Link, Search, broken, canonical, stamp
+from storlever.audit import Entry, Json, Link, Search, broken, document, stamp
 
 ANCHOR = "audit anchor"
 """The name of the setting that holds the link before the oldest entry."""
@@ -77,10 +77,9 @@ class Journal:
     def append(self, link: Link, entries: Iterable[Entry]) -> Link:
         """Write them after `link`; the last of them."""
         for entry in entries:
-            document = canonical(link.number + 1, entry)
-            link = link.next(document)
-            row = (link.number, document, link.hash)
-            self._connection.execute(_INSERT, row)
+            text = document(link.number + 1, entry)
+            link = link.next(text)
+            self._connection.execute(_INSERT, (link.number, text, link.hash))
         return link
 
     def due(self, last: Link, now: datetime) -> Link | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from storlever.encoding import encoded
 from storlever.errors import StateFailed, StateUnusable
 from storlever.model import NOTHING_PENDING, Pending
 
@@ -193,7 +194,7 @@ class _Line:
         Raises OSError, also where only a part of it found room.
         """
         number = self._number + 1
-        line = _summed(b"%d %s" % (number, json.dumps(value).encode()))
+        line = _summed(b"%d %s" % (number, encoded(value).encode()))
         if os.pwrite(self._files[number % 2], line, 0) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._number = number

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from storlever.encoding import encoded
 from storlever.errors import Fault, Reused
 from storlever.token import Token
 
@@ -54,7 +55,7 @@ class Receipt:
 
     @classmethod
     def of(cls, key: Key, time: datetime, done: Done) -> "Receipt":
-        return cls(key, time, json.dumps({"answer": _coded(done.answer), "already": done.already}))
+        return cls(key, time, encoded({"answer": _coded(done.answer), "already": done.already}))
 
     def again(self, key: Key, now: datetime) -> Done | None:
         """What was answered; None where that is too long ago. Raises Reused for another request

@@ -8,7 +8,6 @@ noticed as well when SQLite takes damage in its log for the log's end. Secrets a
 its row (docs/decisions/0018).
 """
 
-import json
 import secrets
 import sqlite3
 import threading
@@ -17,23 +16,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from storlever import failpoint, schema
-from storlever.audit import Entry, Json, Link, Search, plain
+from storlever.audit import Entry, Json, Link, Search
 from storlever.drawer import Drawer
+from storlever.encoding import decoded, encoded
 from storlever.errors import ConfigError, NotFound, StateFailed, StateUnusable, StorLeverError
 from storlever.history import DISCOVERY, History, Row, changes, record, touched_by
 from storlever.inventory import Edit, Inventory
 from storlever.journal import ANCHOR, HEAD, Journal, Keep, records
 from storlever.model import (
-    Access,
     Account,
-    BackingType,
-    DeviceType,
     DiscoveryAuth,
-    LogicalUnit,
-    ScsiProduct,
     Target,
 )
 from storlever.receipt import LASTS, MOST, Receipt
@@ -45,14 +40,6 @@ _UNMARKED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 """How COMMIT fails where it did not get to write, last of all, the mark that makes it count."""
 _MALFORMED = (StorLeverError, ValueError, TypeError, KeyError)
 """What a document raises that is no target, account or setting."""
-
-
-def _told(value: Any) -> Any:
-    """What json asks of a value that is none of its own."""
-    return value.isoformat() if isinstance(value, datetime) else plain(value)
-
-
-_DOCUMENTS = json.JSONEncoder(separators=(",", ":"), default=_told)
 
 
 class Witness(Protocol):
@@ -139,13 +126,13 @@ class SqliteStore:
         """Everything. Raises StateUnusable when any of it cannot be trusted."""
         with self._reading():
             self._require_whole_pages()
-            targets = [_target(document) for _, document in self._rows("target")]
-            accounts = [self._opened(*row) for row in self._rows("account")]
-            settings = dict(self._rows("setting"))
-            discovery = DiscoveryAuth(**settings.get(DISCOVERY, {}))
-            tokens = [Token.from_document(document) for _, document in self._rows("token")]
+            targets = [decoded(text, Target) for _, text in self._texts("target")]
+            accounts = [self._opened(*row) for row in self._texts("account")]
+            settings = dict(self._texts("setting"))
+            discovery = decoded(settings.get(DISCOVERY, "{}"), DiscoveryAuth)
+            tokens = [decoded(text, Token) for _, text in self._texts("token")]
             inventory = Inventory.of(targets, accounts, discovery, tokens)
-            for _ in self._rows("receipt"):
+            for _ in self._texts("receipt"):
                 pass  # it is as written
         self._sound = True
         return inventory
@@ -249,13 +236,13 @@ class SqliteStore:
         accounts: dict[str, Account | None] = {}
         discovery = None
         for table, name, text, digest in rows:
-            document = text and self._checked(table, name, text, digest or "")
+            there = text and self._checked(table, name, text, digest or "")
             if table == "target":
-                targets[name] = _target(document) if document else None
+                targets[name] = decoded(there, Target) if there else None
             elif table == "account":
-                accounts[name] = self._opened(name, document) if document else None
+                accounts[name] = self._opened(name, there) if there else None
             else:
-                discovery = DiscoveryAuth(**(document or {}))
+                discovery = decoded(there or "{}", DiscoveryAuth)
         return Edit(targets, accounts, discovery)
 
     @contextmanager
@@ -328,7 +315,7 @@ class SqliteStore:
         if value is None:
             self._connection.execute(SQL[table].delete, (name,))
             return
-        text = _DOCUMENTS.encode(value)
+        text = encoded(value)
         self._connection.execute(SQL[table].replace, (name, text, schema.digest(name, text)))
 
     def _found_revision(self) -> int:
@@ -337,12 +324,11 @@ class SqliteStore:
         row = self._connection.execute(SQL["setting"].select_one, (REVISION,)).fetchone()
         if row is None:
             raise StateUnusable(f"the state file {self._path} is damaged: it has no revision")
-        revision: int = self._checked("setting", *row)
-        return revision
+        return decoded(self._checked("setting", *row), int)
 
     def _found_link(self, name: str) -> Link | None:
         row = self._connection.execute(SQL["setting"].select_one, (name,)).fetchone()
-        return Link(**self._checked("setting", *row)) if row else None
+        return decoded(self._checked("setting", *row), Link) if row else None
 
     def _require_whole_audit(self) -> None:
         """SQLite lays the pages of a log over whatever file is there: over an older one that was
@@ -362,7 +348,7 @@ class SqliteStore:
         row = self._connection.execute(SQL["setting"].select_one, (KEY_MARK,)).fetchone()
         if row is None:
             raise StateUnusable(f"the state file {self._path} is damaged: it names no key")
-        wanted = self._checked("setting", *row)
+        wanted = decoded(self._checked("setting", *row), str)
         seal = keys.read()
         if seal is None:
             raise StateUnusable(
@@ -389,10 +375,11 @@ class SqliteStore:
         where = schema.place("account", account.name)
         return replace(account, secret=self._seal.seal(account.secret, where))
 
-    def _opened(self, name: str, document: dict[str, Any]) -> Account:
-        """Of the row's name, whatever the document says: its secret is bound to the row."""
+    def _opened(self, name: str, text: str) -> Account:
+        """Of the row's name, whatever the text says: its secret is bound to the row."""
         try:
-            secret = self._seal.open(str(document["secret"]), schema.place("account", name))
+            sealed = decoded(text, Account).secret
+            secret = self._seal.open(sealed, schema.place("account", name))
         except Unsealable as error:
             raise StateUnusable(
                 f"the state file {self._path} is damaged: the secret of account {name!r} "
@@ -435,16 +422,17 @@ class SqliteStore:
             f"{self._witness.committed_file}"
         )
 
-    def _rows(self, table: str) -> Iterator[tuple[str, Any]]:
+    def _texts(self, table: str) -> Iterator[tuple[str, str]]:
         for name, text, digest in self._connection.execute(SQL[table].select):
             yield name, self._checked(table, name, text, digest)
 
-    def _checked(self, table: str, name: str, text: str, digest: str) -> Any:
+    def _checked(self, table: str, name: str, text: str, digest: str) -> str:
+        """The text, which is as it was written. Raises StateUnusable."""
         if digest != schema.digest(name, text):
             raise StateUnusable(
                 f"the state file {self._path} is damaged: {table} {name!r} is not as written"
             )
-        return json.loads(text)
+        return text
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -559,22 +547,3 @@ def _failure(error: sqlite3.Error) -> StateFailed:
 def _number(error: sqlite3.Error) -> int:
     """SQLite's primary result code; 0 for an error of Python's own, as for text that is none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _target(document: dict[str, Any]) -> Target:
-    access = document.pop("access")
-    units = document.pop("units")
-    document["incoming"] = tuple(document["incoming"])
-    return Target(
-        **document,
-        access=Access(tuple(access["names"]), tuple(access["addresses"])),
-        units=tuple(map(_unit, units)),
-    )
-
-
-def _unit(document: dict[str, Any]) -> LogicalUnit:
-    document["device_type"] = DeviceType(document["device_type"])
-    document["backing_type"] = BackingType(document["backing_type"])
-    if document["product"] is not None:
-        document["product"] = ScsiProduct(**document["product"])
-    return LogicalUnit(**document)

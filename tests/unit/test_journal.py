@@ -142,7 +142,7 @@ def test_no_change_waits_for_many_to_go(path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_page_has_a_bound_in_bytes_and_one_entry_at_least(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = len(audit.canonical(1, entry(1)))
+    size = len(audit.document(1, entry(1)))
     with opened(path) as store:
         store.commit(Edit(), [entry(number) for number in range(1, 6)])
         for most, found in ((3 * size, 3), (size // 2, 1)):

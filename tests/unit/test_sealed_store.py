@@ -173,7 +173,7 @@ DAMAGES: dict[str, Damage] = {
     "rows swapped": (_swapped_secrets, "the secret of account '(alice|dora)' cannot be opened"),
     "secrets swapped": (_swapped_texts, "the secret of account '(alice|dora)' cannot be opened"),
     "a plain secret": (_plain, "the secret of account 'alice' cannot be opened"),
-    "no text": (_no_text, "the secret of account 'alice' cannot be opened"),
+    "no text": (_no_text, "cannot read the state file"),
     "a mark of another key": (_another_mark, "setting 'key' is not as written"),
     "no mark": (
         lambda path: execute(path, "DELETE FROM setting WHERE name = 'key'"),

@@ -5,12 +5,11 @@ nobody can try passwords on it (docs/decisions/0024).
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 
-from storlever.audit import plain
+from storlever.encoding import canonical
 from storlever.errors import NotFound, Precondition
 from storlever.inventory import Inventory
 
@@ -22,7 +21,6 @@ ANY = "*"
 MOST_KNOWN = 2_000
 """Digests that are remembered: each keeps its value in memory, though it may be a wish of old."""
 _TAG = re.compile(r'(W/)?("[!#-~\x80-\xff]*")')
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=plain)
 
 
 class Tags:
@@ -40,10 +38,10 @@ class Tags:
         if isinstance(wish, tuple):
             return self._keyed(b"parts", b"".join(map(self._digest, wish)))
         if not is_dataclass(wish):
-            return self._keyed(b"whole", _CANONICAL.encode(wish).encode())
+            return self._keyed(b"whole", canonical(wish).encode())
         known = self._known.get(id(wish))
         if known is None:
-            known = wish, self._keyed(b"whole", _CANONICAL.encode(wish).encode())
+            known = wish, self._keyed(b"whole", canonical(wish).encode())
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[id(wish)] = known

@@ -1,0 +1,36 @@
+"""JSON of frozen values as they are: dataclasses as objects, tuples as lists, times in ISO 8601.
+
+Python's own encoder asks a function of ours for each value that is no dictionary or list, and takes
+six times as long, seven times a write.
+"""
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+Kind = TypeVar("Kind")
+
+_ENCODER = msgspec.json.Encoder()
+_SORTED = msgspec.json.Encoder(order="sorted")
+
+
+def encoded(value: Any) -> str:
+    """Without blanks. Raises TypeError for what JSON has no word for."""
+    return _ENCODER.encode(value).decode()
+
+
+def decoded(text: str, kind: type[Kind]) -> Kind:
+    """A value of that kind, in all its parts. Raises ValueError where it is none, and what the kind
+    raises for parts that do not fit."""
+    return msgspec.json.decode(text, type=kind)
+
+
+def canonical(value: Any) -> str:
+    """Keys sorted, no blanks, ASCII alone: of the same value, always the same text."""
+    text = _SORTED.encode(value).decode()
+    return text if text.isascii() else _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(json.loads(text), separators=(",", ":"))
