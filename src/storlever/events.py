@@ -105,6 +105,7 @@ def _of_units(name: str, was: Target | None, became: Target | None) -> Iterator[
     old = {unit.lun: unit for unit in (was.units if was else ())}
     new = {unit.lun: unit for unit in (became.units if became else ())}
     for lun in sorted(old.keys() | new.keys()):
-        if old.get(lun) != new.get(lun):
-            how = "created" if lun not in old else "deleted" if lun not in new else "changed"
+        before, after = old.get(lun), new.get(lun)
+        if before is not after and before != after:
+            how = "created" if before is None else "deleted" if after is None else "changed"
             yield f"lun-{how}", {"target": name, "lun": lun}

@@ -47,9 +47,12 @@ class Group:
 
     def scope(self, failing: frozenset[Place]) -> Scope:
         """What a plan for it may touch; a LUN that is `failing` for other reasons is not."""
-        return replace(
-            Scope.of(self.edit, self.before, self.after),
-            parked=failing - self.changed - self.reopen,
+        parked = failing - self.changed - self.reopen
+        return Scope.of(
+            self.edit,
+            self.before,
+            self.after,
+            parked=parked,
             reopen=self.reopen,
             force=self.force,
         )

@@ -100,7 +100,16 @@ class Scope:
     force: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, edit: Edit, before: Inventory, after: Inventory) -> "Scope":
+    def of(
+        cls,
+        edit: Edit,
+        before: Inventory,
+        after: Inventory,
+        *,
+        parked: frozenset[Place] = frozenset(),
+        reopen: frozenset[Place] = frozenset(),
+        force: frozenset[str] = frozenset(),
+    ) -> "Scope":
         """What an edit touches, with every user of an account whose secret it changes."""
         users: set[str] = set()
         for name in edit.accounts:
@@ -109,6 +118,9 @@ class Scope:
             targets=frozenset(edit.targets) | (users - {DISCOVERY}),
             accounts=frozenset(edit.accounts),
             discovery=edit.discovery is not None or DISCOVERY in users,
+            parked=parked,
+            reopen=reopen,
+            force=force,
         )
 
 

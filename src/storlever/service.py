@@ -287,6 +287,9 @@ class Service(Writer):
         new, or ask more of their store than before, or open it `again`. `overrule`: although the
         machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
         stands = self._stands(edit, again, given=given, at=at or {})
+        if not stands:
+            self._enact(edit, force=force)
+            return
         stores = self._usable(stands, edit, overrule=overrule)
         self._require_not_foreign(stands, stores)
         reopen = frozenset(
@@ -303,8 +306,10 @@ class Service(Writer):
     ) -> dict[Place, BackingStore]:
         """What stands behind each, whichever of the writes in force become durable. Raises Invalid
         and Conflict."""
-        inventories = self._latest.after(edit), self.inventory.after(edit)
-        return self._shelf.usable(stands, inventories, force=overrule)
+        after = [self._latest.after(edit)]
+        if self._latest is not self.inventory:
+            after.append(self.inventory.after(edit))
+        return self._shelf.usable(stands, after, force=overrule)
 
     def _require_not_foreign(
         self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
@@ -490,7 +495,7 @@ class Service(Writer):
 
     def hand_out_secrets(self) -> Inventory:
         """All that is durable, once the audit tells durably who took it. It needs no tgtd."""
-        with self._turn():
+        with self._turn:
             self._at_once = True
         return self.inventory
 
@@ -509,13 +514,13 @@ class Service(Writer):
 
     def add_token(self, name: str, role: Role, lifetime: timedelta | None) -> tuple[Token, str]:
         """The token, and its secret, which is not kept. It needs no tgtd."""
-        with self._turn():
+        with self._turn:
             token, secret = Token.new(name, role, lifetime, now())
             self._take(self._latest.add_token(token))
         return token, secret
 
     def remove_token(self, name: str) -> tuple[str, ...]:
-        with self._turn():
+        with self._turn:
             self._take(self._latest.remove_token(name))
             if not self._rehearsing:
                 self._used.pop(name, None)
@@ -538,7 +543,7 @@ class Service(Writer):
         Unavailable when other writes take too long."""
         due = last or time.monotonic() > self._due
         if due or self._backlog.waiting:
-            with self._turn():
+            with self._turn:
                 if due:
                     self._due = time.monotonic() + USES_INTERVAL
                     used, self._used = self._used, {}

@@ -6,7 +6,7 @@ that wait together share a commit, and what is read is always durable.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backlog import Backlog
 from storlever.clock import now
-from storlever.errors import Conflict, NotFound, StateFailed, Unauthenticated, Unavailable
+from storlever.errors import Conflict, NotFound, StateFailed, Unauthenticated
 from storlever.events import of_edit
 from storlever.group import Group
 from storlever.inventory import Edit, Inventory
@@ -26,11 +26,10 @@ from storlever.receipt import Done, Key, Receipt
 from storlever.reconciler import Reconciler
 from storlever.rehearsal import Rehearsal, Step, adoption, steps
 from storlever.shelf import Host, Shelf
+from storlever.turn import Turn
 
 Outcome = Done | Rehearsal | Exception
 
-TURN_PATIENCE = 10.0
-"""Seconds a write waits for the thread that makes it, and then for the lock."""
 TOGETHER = 1.0
 """Seconds in which writes may begin that share a commit: tgtd takes its time over some."""
 
@@ -108,7 +107,7 @@ class Writer:
     ) -> None:
         self._store = store
         self._reconciler = reconciler
-        self._lock = lock
+        self._turn = Turn(lock, self._commit, self._abandon)
         self._shelf = Shelf(host)
         self.events = reconciler.events
         """What happened, commits in their order."""
@@ -123,8 +122,6 @@ class Writer:
         self._at_once = False
         """Whether they must be durable although they tell of no change."""
         self._backlog = Backlog()
-        self._open = False
-        """Whether a turn is under way, which ends with the commit."""
         self._edit = Edit()
         """What the write under way made."""
         self._rehearsing = False
@@ -156,7 +153,7 @@ class Writer:
     def _all(self, writes: Sequence[Write]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         try:
-            with self._turn():
+            with self._turn:
                 deadline = time.monotonic() + TOGETHER
                 for write in writes:
                     outcomes.append(self._outcome(write))
@@ -219,8 +216,7 @@ class Writer:
 
     @contextmanager
     def _write(self) -> Iterator[None]:
-        self._reconciler.require_up()
-        with self._turn():
+        with self._turn:
             failpoint.reached("write.locked")
             self._reconciler.require_up()
             self._claim_opened()  # by passes, since the last write
@@ -229,28 +225,6 @@ class Writer:
             finally:
                 self._claim_opened()
             failpoint.reached("write.claimed")
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """A turn of all that may change anything, and the commit that ends it. A turn within it is
-        a part of it, without a commit of its own."""
-        if not self._lock.acquire(timeout=TURN_PATIENCE):
-            raise no_turn()
-        try:
-            if self._open:
-                yield
-                return
-            self._open = True
-            try:
-                yield
-            except Exception:
-                self._abandon()
-                raise
-            finally:
-                self._open = False
-            self._commit()
-        finally:
-            self._lock.release()
 
     @property
     def _latest(self) -> Inventory:
@@ -364,15 +338,14 @@ class Writer:
             self._claim_opened()
 
     def _claim_opened(self) -> None:
-        self._claim(self._reconciler.opened)
-        self._reconciler.opened.clear()
+        while self._reconciler.opened:
+            self._claim(self._reconciler.opened.pop())
 
-    def _claim(self, places: Iterable[Place]) -> None:
+    def _claim(self, place: Place) -> None:
         """What a write let go of is free when that is durable: it may have to be put back."""
-        for place in places:
-            found = (inventory.find(*place) for inventory in (self._latest, self.inventory))
-            opened = self._reconciler.backend.unit_identity(*place)
-            self._shelf.claim(place, filter(None, found), opened)
+        found = (inventory.find(*place) for inventory in (self._latest, self.inventory))
+        opened = self._reconciler.backend.unit_identity(*place)
+        self._shelf.claim(place, filter(None, found), opened)
 
     def _failing(self) -> frozenset[Place]:
         return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
@@ -383,7 +356,3 @@ def _is_valid(principal: Principal, inventory: Inventory) -> bool:
         return True
     token = inventory.tokens.get(principal.name.partition(":")[2])
     return token is not None and token.digest == principal.digest and not token.expired(now())
-
-
-def no_turn() -> Unavailable:
-    return Unavailable("too many changes are waiting for their turn", code="too-busy")

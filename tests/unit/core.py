@@ -115,12 +115,12 @@ class Core:
     notes: MemoryNotes = field(default_factory=MemoryNotes)
 
     def __post_init__(self) -> None:
-        lock = threading.RLock()
+        self.lock = threading.RLock()
         self.flaky = FlakyTgtd(self.tgtd)
         machine = Machine(Territory(self.folder / "private"))
         self.backend = TgtdBackend(self.flaky, self.tgtd, machine)
         self.reconciler = Reconciler(self.backend, self.notes)
-        self.service = Service(self.store, self.reconciler, machine, lock)
+        self.service = Service(self.store, self.reconciler, machine, self.lock)
 
     def together(self, calls: Iterable[Callable[[], object]]) -> list[Any]:
         """What each returned or raised."""

@@ -62,8 +62,9 @@ MAY = {
     "shelf": "backing claims errors inventory model",
     "group": "inventory model plan",
     "backlog": "audit clock principal throttle",
+    "turn": "errors",
     "writer": "audit backlog clock errors events failpoint group inventory model principal receipt "
-    "reconciler rehearsal shelf",
+    "reconciler rehearsal shelf turn",
     "service": "admission adoption audit backing clock document errors figures inventory losses "
     "model principal reconciler rehearsal sampler shelf status token unit warning writer",
     "seal": "",
@@ -71,8 +72,8 @@ MAY = {
     "keyfile": "durable errors seal",
     "schema": "durable errors seal",
     "state": "config home journal keyfile notes store",
-    "store": "audit drawer encoding errors failpoint history inventory journal model principal receipt "
-    "schema seal token",
+    "store": "audit drawer encoding errors failpoint history inventory journal model principal "
+    "receipt schema seal token",
     "notes": "encoding errors model",
     "certificate": "",
     "notify": "",
@@ -144,6 +145,7 @@ FOR_WEB = {
     "tally",
     "throttle",
     "token",
+    "turn",
     "unit",
     "user",
     "writer",

@@ -312,9 +312,8 @@ def test_a_refused_write_does_not_forget_the_secret_of_a_user_that_others_took(c
 def test_a_failure_after_a_write_is_in_force_undoes_it_and_all_others(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(places: set[object]) -> None:
-        if places:
-            raise ZeroDivisionError
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
 
     before = core.shown()
 
@@ -399,7 +398,7 @@ def test_what_waits_is_done_together(core: Fixed) -> None:
 
     async def ask() -> None:
         threaded = Threaded(core.service)
-        with core.service._lock:
+        with core.lock:
             asked = [asyncio.create_task(written(threaded, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
             assert not any(each.done() for each in asked)
@@ -421,7 +420,7 @@ def test_a_group_is_over_in_time_and_the_rest_is_the_next(
 
     async def ask() -> None:
         threaded = Threaded(core.service)
-        with core.service._lock:
+        with core.lock:
             asked = [asyncio.create_task(written(threaded, Service.add_target, x)) for x in names]
             await asyncio.sleep(0.05)
         assert await asyncio.gather(*asked) == [()] * len(names)
@@ -434,7 +433,7 @@ def test_a_group_is_over_in_time_and_the_rest_is_the_next(
 def test_a_write_that_waits_too_long_is_never_made(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "TURN_PATIENCE", 0.05)
+    monkeypatch.setattr(threads, "PATIENCE", 0.05)
     busy, go_on = threading.Event(), threading.Event()
 
     def slow(_: Service) -> None:
@@ -458,11 +457,11 @@ def test_a_write_that_is_left_out_waits_no_longer_than_others(
     core: Fixed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storlever.writer.TOGETHER", 0.0)
-    monkeypatch.setattr(threads, "TURN_PATIENCE", 0.05)
+    monkeypatch.setattr(threads, "PATIENCE", 0.05)
 
     async def ask() -> list[object]:
         threaded = Threaded(core.service)
-        with core.service._lock:
+        with core.lock:
             asked = [
                 asyncio.create_task(written(threaded, Service.add_target, f"{NEW}{number}"))
                 for number in range(3)
@@ -478,7 +477,7 @@ def test_a_write_that_is_left_out_waits_no_longer_than_others(
 def test_a_cancelled_request_that_waits_is_never_made(core: Fixed) -> None:
     async def ask() -> None:
         threaded = Threaded(core.service)
-        with core.service._lock:
+        with core.lock:
             first = asyncio.create_task(written(threaded, Service.add_target, f"{NEW}1"))
             await asyncio.sleep(0.05)
             second = asyncio.create_task(written(threaded, Service.add_target, f"{NEW}2"))

@@ -20,8 +20,9 @@ from storlever.rehearsal import Rehearsal
 from storlever.sampler import Visit
 from storlever.service import Service
 from storlever.status import TargetStatus
+from storlever.turn import PATIENCE, no_turn
 from storlever.web.etag import Tags
-from storlever.writer import TURN_PATIENCE, Write, no_turn
+from storlever.writer import Write
 
 READERS = 16
 MOST_TOGETHER = 64
@@ -101,7 +102,7 @@ class Threaded:
     async def write(self, write: Write) -> Done | Rehearsal:
         """Raises Unavailable when it does not get its turn in time; then nothing is done."""
         loop = asyncio.get_running_loop()
-        mine = _Waiting(write, loop.create_future(), loop.time() + TURN_PATIENCE)
+        mine = _Waiting(write, loop.create_future(), loop.time() + PATIENCE)
         self._waiting.append(mine)
         clock = loop.call_at(mine.until, self._give_up, mine)
         if self._writing is None:
