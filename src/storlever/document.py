@@ -148,7 +148,7 @@ class _Draft:
         if part.units is None:
             return old.units
         self._distinct(f"{at}units.{{}}.lun", (unit.lun for unit in part.units))
-        known = {unit.lun: unit for unit in old.units}
+        known = old.numbered
         found = {} if self.prune else dict(known)
         for index, unit in enumerate(part.units):
             try:

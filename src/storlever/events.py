@@ -14,7 +14,7 @@ from itertools import islice
 from storlever.audit import stamp
 from storlever.clock import now
 from storlever.inventory import Edit, Inventory
-from storlever.model import Target
+from storlever.model import Target, differing
 
 MOST = 4_000
 """Events that are kept."""
@@ -102,10 +102,6 @@ def _of_target(name: str, was: Target | None, became: Target | None) -> Iterator
 
 
 def _of_units(name: str, was: Target | None, became: Target | None) -> Iterator[Told]:
-    old = {unit.lun: unit for unit in (was.units if was else ())}
-    new = {unit.lun: unit for unit in (became.units if became else ())}
-    for lun in sorted(old.keys() | new.keys()):
-        before, after = old.get(lun), new.get(lun)
-        if before is not after and before != after:
-            how = "created" if before is None else "deleted" if after is None else "changed"
-            yield f"lun-{how}", {"target": name, "lun": lun}
+    for lun, before, after in differing(was, became):
+        how = "created" if before is None else "deleted" if after is None else "changed"
+        yield f"lun-{how}", {"target": name, "lun": lun}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from storlever.inventory import Edit, Inventory
-from storlever.model import LogicalUnit, Place
+from storlever.model import LogicalUnit, Place, differing
 from storlever.plan import Scope
 
 
@@ -82,12 +82,11 @@ class Group:
 
 
 def _changed(edit: Edit, before: Inventory) -> frozenset[Place]:
-    changed = set()
-    for name, new in edit.targets.items():
-        old = before.targets.get(name)
-        units = frozenset(old.units if old else ()) ^ frozenset(new.units if new else ())
-        changed |= {(name, unit.lun) for unit in units}
-    return frozenset(changed)
+    return frozenset(
+        (name, lun)
+        for name, new in edit.targets.items()
+        for lun, _, _ in differing(before.targets.get(name), new)
+    )
 
 
 def _path(unit: LogicalUnit | None) -> str | None:

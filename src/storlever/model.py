@@ -1,6 +1,6 @@
 """What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -138,6 +138,11 @@ class Target:
     incoming: tuple[str, ...] = ()
     outgoing: str | None = None
     units: tuple[LogicalUnit, ...] = ()
+
+    @property
+    def numbered(self) -> dict[int, LogicalUnit]:
+        """Its LUNs by number."""
+        return {unit.lun: unit for unit in self.units}
 
     def unit(self, lun: int) -> LogicalUnit | None:
         return next((unit for unit in self.units if unit.lun == lun), None)
@@ -304,8 +309,25 @@ class ObservedTarget:
     bindings: Bindings = Bindings()
     units: tuple[ObservedUnit, ...] = ()
 
+    @property
+    def numbered(self) -> dict[int, ObservedUnit]:
+        """Its LUNs by number."""
+        return {unit.lun: unit for unit in self.units}
+
     def unit(self, lun: int) -> ObservedUnit | None:
         return next((unit for unit in self.units if unit.lun == lun), None)
+
+
+def differing(
+    was: Target | None, became: Target | None
+) -> Iterator[tuple[int, LogicalUnit | None, LogicalUnit | None]]:
+    """The LUNs that came, went, or changed: number, before, after."""
+    old = was.numbered if was else {}
+    new = became.numbered if became else {}
+    for lun in sorted(old.keys() | new.keys()):
+        before, after = old.get(lun), new.get(lun)
+        if before is not after and before != after:  # most are the very same
+            yield lun, before, after
 
 
 def sessions_in_the_way(target: str, sessions: tuple[Session, ...]) -> Conflict:

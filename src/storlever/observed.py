@@ -140,7 +140,8 @@ class Observed:
     def trust(self, target: Target) -> None:
         """Take what tgtd does not tell of its LUNs for what is wished."""
         seen = self.targets[target.name]
-        units = tuple(_trusted(unit, target.unit(unit.lun)) for unit in seen.units)
+        wished = target.numbered
+        units = tuple(_trusted(unit, wished.get(unit.lun)) for unit in seen.units)
         self.targets[target.name] = replace(seen, units=units)
 
     def learn(self, known: "Observed", in_doubt: Pending = NOTHING_PENDING) -> None:
@@ -156,7 +157,8 @@ class Observed:
         for name, target in self.targets.items():
             before = known.targets.get(name)
             if before is not None and name not in in_doubt.targets:
-                units = tuple(_learned(unit, before.unit(unit.lun)) for unit in target.units)
+                known_units = before.numbered
+                units = tuple(_learned(unit, known_units.get(unit.lun)) for unit in target.units)
                 self.targets[name] = replace(target, units=units)
 
 

@@ -305,20 +305,23 @@ def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Ste
 
 def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
     steps: Steps = []
-    for seen in have.units:
-        unit, place = want.unit(seen.lun), (want.name, seen.lun)
-        replaced = unit is None or _must_be_new(unit, seen, place in scope.reopen)
-        if replaced and place not in scope.parked:
-            steps.append((Step.DELETE_UNITS, DeleteUnit(*place)))
-    for unit in want.units:
-        found, place = have.unit(unit.lun), (want.name, unit.lun)
-        reopen = place in scope.reopen
-        if place in scope.parked:
-            continue
-        if found is None or _must_be_new(unit, found, reopen):
-            steps.append((Step.CHANGE_UNITS, CreateUnit(want.name, unit)))
-        elif fields := _differing(unit, found, reopen):
-            steps.append((Step.CHANGE_UNITS, UpdateUnit(want.name, unit, fields)))
+    wished, seen = want.numbered, have.numbered
+    for lun in sorted(wished.keys() | seen.keys()):
+        place = want.name, lun
+        if place not in scope.parked:
+            steps += _unit(place, wished.get(lun), seen.get(lun), place in scope.reopen)
+    return steps
+
+
+def _unit(place: Place, unit: LogicalUnit | None, seen: ObservedUnit | None, reopen: bool) -> Steps:
+    gone = seen is not None and (unit is None or _must_be_new(unit, seen, reopen))
+    steps: Steps = [(Step.DELETE_UNITS, DeleteUnit(*place))] if gone else []
+    if unit is None:
+        return steps
+    if seen is None or gone:
+        steps.append((Step.CHANGE_UNITS, CreateUnit(place[0], unit)))
+    elif fields := _differing(unit, seen, reopen):
+        steps.append((Step.CHANGE_UNITS, UpdateUnit(place[0], unit, fields)))
     return steps
 
 
