@@ -80,6 +80,11 @@ class Group:
             if _path(self.before.find(*place)) != _path(self.after.find(*place))
         )
 
+    @property
+    def left(self) -> frozenset[Place]:
+        """Of those, the ones that were there before."""
+        return frozenset(place for place in self.moved if self.before.find(*place))
+
 
 def _changed(edit: Edit, before: Inventory) -> frozenset[Place]:
     return frozenset(

@@ -250,6 +250,9 @@ class Writer:
             self._steps += steps(edit, write.before, write.after, changes, self._count)
             return
         self._reconciler.enforce(write.before, write.after, scope, verify)
+        self._join(write)
+
+    def _join(self, write: Group) -> None:
         self._group = self._group.joined(write)
         self._reconciler.opened |= write.moved
 
@@ -261,7 +264,7 @@ class Writer:
             self._steps += adoption(target.name)
             return
         self._reconciler.welcome(target, frozenset(edit.accounts))
-        self._group = self._group.joined(write)
+        self._join(write)
 
     def _decided(
         self, edit: Edit, reopen: frozenset[Place] = frozenset(), *, force: bool = False
@@ -300,7 +303,7 @@ class Writer:
         self.inventory = group.after
         self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
-        self._reconciler.opened |= group.moved
+        self._reconciler.opened |= group.left  # what came was claimed as it did
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
             self._reconciler.finish()
