@@ -21,7 +21,7 @@ IN_FLIGHT = "idempotency-key-in-flight"
 
 
 class Pauses:
-    """Ever longer ones, until `patience` seconds are over."""
+    """Ever longer ones; the last ends when `patience` seconds are over."""
 
     def __init__(self, patience: float) -> None:
         self._end = time.monotonic() + patience
@@ -29,10 +29,13 @@ class Pauses:
 
     def another(self, least: float = 0.0) -> float | None:
         """How many seconds to wait, at least `least`; None: give up."""
+        left = self._end - time.monotonic()
+        if left <= 0 or least > left:
+            return None
         spread = random.uniform(0.5, 1.0)  # noqa: S311  so that many clients do not come at once
         pause = max(self._next * spread, least)
         self._next = min(self._next * 2, LONGEST)
-        return pause if time.monotonic() + pause <= self._end else None
+        return min(pause, left)
 
 
 class Tries(Generic[T]):
