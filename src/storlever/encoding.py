@@ -5,7 +5,6 @@ six times as long, seven times a write.
 """
 
 import json
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +19,10 @@ _SORTED = msgspec.json.Encoder(order="sorted")
 
 def encoded(value: Any) -> str:
     """Without blanks. Raises TypeError for what JSON has no word for."""
-    return _ENCODER.encode(value).decode()
+    try:
+        return _ENCODER.encode(value).decode()
+    except UnicodeEncodeError:  # half a character, as in the name of a user that is no UTF-8
+        return _escaped(value)
 
 
 def decoded(text: str, kind: type[Kind]) -> Kind:
@@ -46,8 +48,12 @@ def _more(said: Any, understood: Any) -> bool:
 def canonical(value: Any) -> str:
     """Keys sorted, no blanks, printable ASCII alone: of the same value, always the same text, and
     the one that json makes."""
-    with suppress(UnicodeEncodeError):  # half a character
+    try:
         text = _SORTED.encode(value).decode()
-        if text.isascii() and DELETE not in text:
-            return text
+    except UnicodeEncodeError:
+        return _escaped(value)
+    return text if text.isascii() and DELETE not in text else _escaped(value)
+
+
+def _escaped(value: Any) -> str:
     return json.dumps(msgspec.to_builtins(value, order="sorted"), separators=(",", ":"))

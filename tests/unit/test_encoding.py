@@ -45,3 +45,8 @@ def test_what_a_later_version_says_besides_is_not_passed_over(at: tuple[str | in
     inner["more"] = 1
     with pytest.raises(ValueError, match="more than a Target"):
         decoded(json.dumps(document), Target)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "user:j\udcf6rg"])
+def test_half_a_character_does_not_keep_a_commit_from_being_told_of(text: str) -> None:
+    assert json.loads(encoded({"who": text})) == {"who": text}
