@@ -48,7 +48,7 @@ class FileNotes:
         self._doubtful = NOTHING_PENDING
         """Names of commits that failed and may be found in the state file all the same."""
 
-    # -- of the reconciler
+    # -- of what may not be done
 
     def settled(self) -> str | None:
         return self._settled

@@ -51,11 +51,17 @@ MAY = {
     "events": "audit clock inventory model",
     "tally": "",
     "figures": "failures inventory model status tally",
-    "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
-    "observed plan tally",
-    "sampler": "clock counters errors events inventory model reconciler",
+    "protocols": "change model observed",
+    "doubts": "errors model protocols",
+    "knowledge": "alarm backoff change doubts errors events failpoint failures inventory model "
+    "names observed plan protocols tally",
+    "passes": "change errors failpoint failures inventory knowledge model names observed plan "
+    "protocols",
+    "enforcer": "change errors failpoint failures inventory knowledge model names passes plan "
+    "protocols",
+    "sampler": "clock counters errors events inventory knowledge model",
     "keeper": "errors service",
-    "loop": "errors failpoint inventory reconciler",
+    "loop": "errors failpoint inventory passes",
     "territory": "",
     "backing": "model territory",
     "claims": "model",
@@ -63,10 +69,10 @@ MAY = {
     "group": "inventory model plan",
     "backlog": "audit clock principal throttle",
     "turn": "errors",
-    "writer": "audit backlog clock errors events failpoint group inventory model principal receipt "
-    "reconciler rehearsal shelf turn",
-    "service": "admission adoption audit backing clock document errors figures inventory losses "
-    "model principal reconciler rehearsal sampler shelf status token unit warning writer",
+    "writer": "audit backlog clock enforcer errors events failpoint group inventory model "
+    "principal receipt rehearsal shelf turn",
+    "service": "admission adoption audit backing clock document enforcer errors figures inventory "
+    "losses model principal rehearsal sampler shelf status token unit warning writer",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",

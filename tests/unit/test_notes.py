@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from storlever.errors import StateFailed, StateUnusable
 from storlever.model import Pending
 from storlever.notes import FileNotes, MemoryNotes
-from storlever.reconciler import Notes
+from storlever.protocols import Notes
 
 
 @pytest.fixture(params=["files", "memory"])

@@ -280,7 +280,7 @@ def test_a_failing_lun_can_be_mended_moved_and_removed(core: Core) -> None:
     core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
     assert core.service.unit(T, 1).state == "ready"
     core.service.remove_unit(T, 1)
-    assert core.reconciler.failures == {}
+    assert core.known.failures == {}
 
 
 def test_a_failing_lun_is_removed_as_any_other(core: Core) -> None:
@@ -822,7 +822,7 @@ def test_no_target_is_opened_to_a_password_in_doubt(core: Core) -> None:
         life.service.edit_target(U, addresses=("10.0.0.1",))
     assert admitted(life, U) == [False, False]
     life.log_out()
-    life.reconciler.glance(life.service.inventory)
+    life.passes.glance(life.service.inventory)
     life.settle()
     assert life.settle() == 0
     assert admitted(life, U) == [True, False]
@@ -872,7 +872,7 @@ def test_what_only_others_would_make_of_our_target_is_put_right(core: Core) -> N
     core.tgtd.exchange(unchecked(Mode.ACCOUNT, Op.BIND, ("user", "\t"), tid=1))
     core.tgtd.exchange(unchecked(Mode.UNIT, Op.NEW, tid=1, lun=300))
     core.settle()
-    assert core.reconciler.failures == {}
+    assert core.known.failures == {}
     assert core.settle() == 0
     target = core.tgtd.targets[1]
     assert (target.names, target.bound.visible(), target.units) == ([], [], {})
@@ -969,7 +969,7 @@ def test_a_new_lun_whose_file_is_swapped_before_tgtd_opens_it_is_gone(core: Core
         add_unit(core)
     assert caught.value.code == "backing-store-changed"
     assert units(core) == {}
-    assert core.reconciler.down is None
+    assert core.known.down is None
 
 
 def test_an_edited_lun_whose_new_file_is_swapped_stands_on_its_old_one(core: Core) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from storlever.inventory import Inventory
+from storlever.knowledge import Knowledge
 from storlever.notes import MemoryNotes
-from storlever.reconciler import Reconciler
+from storlever.passes import Passes
 from storlever.tgtd.backend import Peer, TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
@@ -36,7 +37,7 @@ def recorded(tgtd: Tgtd, desired: Inventory) -> Answers:
     """Of a tgtd that has what is desired, and a target besides that gets session after session."""
     transport = SocketTransport(tgtd.socket_path)
     backend = TgtdBackend(transport, AttachedTgtd(transport), NOTHING_PRIVATE)
-    Reconciler(backend, MemoryNotes()).full_pass(desired)
+    Passes(Knowledge(backend, MemoryNotes())).full(desired)
     tgtd.admin("new", "target", "--tid", "77", "-T", OPEN)
     tgtd.admin("bind", "target", "--tid", "77", "-I", "ALL")
     path = str(image(tgtd.root / "open.img", 1))
