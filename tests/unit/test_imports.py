@@ -71,8 +71,9 @@ MAY = {
     "turn": "errors",
     "writer": "audit backlog clock enforcer errors events failpoint group inventory model "
     "principal receipt rehearsal shelf turn",
-    "service": "admission adoption audit backing clock document enforcer errors figures inventory "
-    "losses model principal rehearsal sampler shelf status token unit warning writer",
+    "standing": "backing errors inventory model shelf unit writer",
+    "service": "admission adoption audit clock document enforcer errors figures inventory losses "
+    "model principal rehearsal sampler shelf standing status token warning writer",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
