@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from storlever.errors import Unavailable
 from storlever.model import Traffic
 from storlever.names import EVERYONE
-from storlever.tgtd.backend import Peer
+from storlever.tgtd.life import Peer
 from storlever.tgtd.transport import Awaited, NotRunning, Transport
 from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Device, Mode, Op, Reply, Request, TgtError
 
