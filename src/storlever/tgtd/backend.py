@@ -84,7 +84,7 @@ class TgtdBackend:
             raise Untrusted(
                 f"tgtd's answer cannot be trusted, an initiator's name forges it: {forged}"
             ) from None
-        finally:
+        finally:  # what is not to be trusted has stalled tgtd as well
             self.portals, self.stall = self._lookout.portals, self._lookout.stall
 
     def familiar(self, known: Observed) -> bool:
