@@ -113,29 +113,6 @@ class FileNotes:
             file.close()
 
 
-class MemoryNotes:
-    """The same, for a life without files."""
-
-    def __init__(self) -> None:
-        self._peer: str | None = None
-        self._pending = Pending()
-
-    def settled(self) -> str | None:
-        return self._peer
-
-    def settle(self, peer: str) -> None:
-        self._peer = peer
-
-    def pending(self) -> Pending:
-        return self._pending
-
-    def begin(self, pending: Pending) -> None:
-        self._pending = pending
-
-    def finish(self) -> None:
-        self._pending = Pending()
-
-
 def _said(pending: Pending) -> dict[str, Any] | None:
     if not pending:
         return None

@@ -16,7 +16,6 @@ from storlever.change import AccountChange, Change, EndSessions, TargetChange
 from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
 from storlever.knowledge import Knowledge
 from storlever.model import BLOCK
-from storlever.notes import MemoryNotes
 from storlever.observed import Observed
 from storlever.passes import Passes
 from storlever.territory import Territory
@@ -25,6 +24,7 @@ from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Device, Mode, Op, Reply, Request
+from storlever.twins import MemoryNotes
 from tests.backends import Exchanging, apply
 from tests.torture.machine.drawn import Draw
 from tests.torture.machine.proc import sample

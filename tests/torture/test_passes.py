@@ -16,13 +16,13 @@ from storlever.errors import Conflict
 from storlever.inventory import Edit, Inventory
 from storlever.knowledge import Knowledge
 from storlever.model import DiscoveryAuth
-from storlever.notes import MemoryNotes
 from storlever.passes import Passes
 from storlever.plan import Scope
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import Awaited, SocketTransport, Transport
 from storlever.tgtd.wire import Op, Request
+from storlever.twins import MemoryNotes
 from tests.torture.machine.drawn import Draw, missing
 from tests.torture.rig import Torture, runs
 from tests.torture.tgtd.meddler import Meddler

@@ -13,16 +13,15 @@ from storlever.errors import StateFailed, Unavailable
 from storlever.inventory import Edit
 from storlever.knowledge import Knowledge
 from storlever.names import GUARD
-from storlever.notes import MemoryNotes
 from storlever.passes import Passes
 from storlever.principal import Act, Principal, Role
 from storlever.receipt import Done, Receipt
 from storlever.service import Service
-from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
+from storlever.twins import MemoryNotes, MemoryStore
 from storlever.writer import Write
 from tests.backends import Exchanging
 

@@ -81,6 +81,7 @@ MAY = {
     "store": "audit drawer encoding errors failpoint history inventory journal model principal "
     "receipt schema seal token",
     "notes": "encoding errors model",
+    "twins": "audit history inventory journal model receipt schema store",
     "certificate": "",
     "notify": "",
     "endpoint": "",
@@ -165,6 +166,7 @@ FOR_COMMANDS = {
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
 WRITERS = {
+    "twins",  # a database in memory
     "schema",
     "store",
     "keyfile",

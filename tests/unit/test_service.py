@@ -14,11 +14,11 @@ from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.receipt import Receipt
-from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.memory import Unit
 from storlever.tgtd.openings import Files
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
+from storlever.twins import MemoryStore
 from storlever.warning import AIO_WARNING, SHORT_SECRET_WARNING
 from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash, MortalStore

@@ -11,16 +11,15 @@ from storlever.backing import Machine
 from storlever.enforcer import Enforcer
 from storlever.knowledge import Knowledge
 from storlever.names import GUARD
-from storlever.notes import MemoryNotes
 from storlever.passes import Passes
 from storlever.service import Service
-from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport, Transport
 from storlever.tgtd.wire import EVERY, Device, Mode, Op, Request
+from storlever.twins import MemoryNotes, MemoryStore
 from tests.torture.tgtd.printed import Printed, read
 from tests.unit.core import Core, MortalStore
 from tests.world import Tgtd

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 from storlever.inventory import Inventory
 from storlever.knowledge import Knowledge
-from storlever.notes import MemoryNotes
 from storlever.passes import Passes
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.life import Peer
@@ -15,6 +14,7 @@ from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from storlever.twins import MemoryNotes
 from tests.backends import Exchanging
 from tests.initiator import Initiator
 from tests.torture.tgtd.garbled import Garbler
