@@ -19,7 +19,8 @@ from storlever.model import BLOCK
 from storlever.observed import Observed
 from storlever.passes import Passes
 from storlever.territory import Territory
-from storlever.tgtd.backend import Peer, TgtdBackend
+from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Device, Mode, Op, Reply, Request

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from storlever.inventory import Inventory
 from storlever.knowledge import Knowledge
 from storlever.passes import Passes
-from storlever.tgtd.backend import Peer, TgtdBackend
+from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
