@@ -22,17 +22,20 @@ Talk = Generator[Any, Any, None]
 class Backend(Protocol):
     """What stands between a plan and a daemon. Everything raises Unavailable."""
 
-    hole: str | None
-    """What the daemon is known to be vulnerable to, as a sentence."""
+    @property
+    def hole(self) -> str | None:
+        """What the daemon is known to be vulnerable to, as a sentence."""
 
-    portals: tuple[str, ...]
-    """Where the daemon serves iSCSI, as HOST:PORT, by the last `observe`."""
+    @property
+    def portals(self) -> tuple[str, ...]:
+        """Where the daemon serves iSCSI, as HOST:PORT, by the last `observe`."""
+
+    @property
+    def stall(self) -> float:
+        """Seconds for which the last `observe` kept the daemon from serving anybody."""
 
     def ensure(self) -> Peer:
         """Find the daemon, or start it where it is ours."""
-
-    stall: float
-    """Seconds for which the last `observe` kept the daemon from serving anybody."""
 
     def observe(self) -> Observed:
         """Everything the daemon shows; secrets and write caches are unknown."""

@@ -57,12 +57,8 @@ class TgtdBackend:
         self._life = Life(transport)
         self._openings = Openings(files)
         self._lookout = Lookout(self._openings)
-        self.portals: tuple[str, ...] = ()
-        """Where it serves iSCSI, as HOST:PORT, by the last look."""
         self.hole: str | None = None
         """What this tgtd is known to be vulnerable to."""
-        self.stall = 0.0
-        """Seconds that tgtd took to print everything, and served nobody."""
 
     def ensure(self) -> Peer:
         peer = self._daemon.ensure()
@@ -74,6 +70,14 @@ class TgtdBackend:
 
     # -- looking
 
+    @property
+    def portals(self) -> tuple[str, ...]:
+        return self._lookout.portals
+
+    @property
+    def stall(self) -> float:
+        return self._lookout.stall
+
     def observe(self) -> Observed:
         """Everything tgtd shows. Raises Unavailable, and Untrusted for a text that is forged."""
         try:
@@ -84,8 +88,6 @@ class TgtdBackend:
             raise Untrusted(
                 f"tgtd's answer cannot be trusted, an initiator's name forges it: {forged}"
             ) from None
-        finally:  # what is not to be trusted has stalled tgtd as well
-            self.portals, self.stall = self._lookout.portals, self._lookout.stall
 
     def familiar(self, known: Observed) -> bool:
         """Whether tgtd has the same targets, users and discovery users as are known: all that it

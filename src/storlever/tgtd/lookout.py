@@ -21,7 +21,9 @@ class Lookout:
         self._openings = openings
         self.reader = show.TargetReader()
         self.portals: tuple[str, ...] = ()
+        """Where it serves iSCSI, as HOST:PORT, by the last look."""
         self.stall = 0.0
+        """Seconds that tgtd took to print everything, and served nobody."""
 
     def observe(self, life: Life) -> Observed:
         """Raises Forged."""
