@@ -26,14 +26,16 @@ from storlever.backing import Machine
 from storlever.clock import now
 from storlever.config import Settings
 from storlever.endpoint import Endpoint
+from storlever.enforcer import Enforcer
 from storlever.errors import ConfigError, Unavailable
 from storlever.home import Home
 from storlever.keeper import Keeper
+from storlever.knowledge import Knowledge
 from storlever.listener import listening
 from storlever.loop import Loop
 from storlever.notify import Manager
+from storlever.passes import Passes
 from storlever.principal import Role
-from storlever.reconciler import Reconciler
 from storlever.sampler import Sampler
 from storlever.service import Service
 from storlever.state import opened
@@ -86,13 +88,13 @@ def serve(settings: Settings) -> None:
         daemon = _daemon(settings, transport, home.runtime)
         lock = threading.RLock()
         machine = Machine(_territory(settings, state.keys.path))
-        reconciler = Reconciler(TgtdBackend(transport, daemon, machine), state.notes)
-        service = Service(state.store, reconciler, machine, lock)
+        passes = Passes(Knowledge(TgtdBackend(transport, daemon, machine), state.notes))
+        service = Service(state.store, Enforcer(passes), machine, lock)
         _require_tokens(settings, service, state.keys.path)
         # Only now that the state is read: a tgtd that runs is not stopped for a damaged one.
         if isinstance(daemon, OwnedTgtd):
             stack.callback(daemon.stop)
-        loop = Loop(reconciler, lambda: service.inventory, lock)
+        loop = Loop(passes, lambda: service.inventory, lock)
         # So that the first answers are of a tgtd that has what is desired, if there is one.
         loop.tend(first=True)
         for beside in (loop, Keeper(service), service.sampler):

@@ -12,7 +12,7 @@ import structlog
 from storlever import failpoint
 from storlever.errors import StorLeverError
 from storlever.inventory import Inventory
-from storlever.reconciler import Reconciler
+from storlever.passes import Passes
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +32,10 @@ class Loop:
     """`desired` is asked with the lock held."""
 
     def __init__(
-        self, reconciler: Reconciler, desired: Callable[[], Inventory], lock: threading.RLock
+        self, passes: Passes, desired: Callable[[], Inventory], lock: threading.RLock
     ) -> None:
-        self._reconciler = reconciler
+        self._passes = passes
+        self._known = passes.known
         self._desired = desired
         self._lock = lock
         self._stopping = False
@@ -58,43 +59,43 @@ class Loop:
 
     def stop(self) -> None:
         self._stopping = True
-        self._reconciler.wake()
+        self._known.wake()
 
     def tend(self, *, first: bool) -> bool:
         """Look, and bring tgtd to what is desired; whether that went through. Survives anything."""
         with self._lock:
-            known = self._reconciler.down
+            reason = self._known.down
             try:
                 failpoint.reached("loop.tending")
                 self._look()
                 return True
             except StorLeverError as error:
-                if str(error) != known or first:
+                if str(error) != reason or first:
                     log.warning("tgtd is not available", reason=str(error))
-                self._reconciler.down = str(error)
+                self._known.down = str(error)
             except Exception:
                 log.exception("a pass failed")
-                self._reconciler.down = OUR_FAULT
+                self._known.down = OUR_FAULT
             self._due = 0.0
             return False
 
     def _look(self) -> None:
         """A full pass where one is due, or a glance sees that one is needed."""
         desired = self._desired()
-        if time.monotonic() < self._due and self._reconciler.glance(desired):
+        if time.monotonic() < self._due and self._passes.glance(desired):
             return
-        self._reconciler.full_pass(desired)
-        gentle = self._reconciler.backend.stall / STALL_SHARE
+        self._passes.full(desired)
+        gentle = self._known.backend.stall / STALL_SHARE
         interval = min(max(SHORTEST_INTERVAL, gentle), LONGEST_INTERVAL)
         self._due = time.monotonic() + interval
 
     def _wait(self, seconds: float) -> None:
         """Until the time is over, somebody wakes us, or the daemon dies."""
         failpoint.reached("loop.waiting")
-        reconciler = self._reconciler
-        death = _death_of(reconciler.pid) if reconciler.down is None else None
+        known = self._known
+        death = _death_of(known.pid) if known.down is None else None
         poll = select.poll()
-        poll.register(reconciler.alarm, select.POLLIN)
+        poll.register(known.alarm, select.POLLIN)
         if death is not None:
             poll.register(death, select.POLLIN)
         try:
@@ -104,11 +105,11 @@ class Loop:
                 os.close(death)
         if ready:
             self._due = 0.0
-        if reconciler.alarm.fileno() in ready:
-            reconciler.alarm.hear()
+        if known.alarm.fileno() in ready:
+            known.alarm.hear()
         if death in ready:
-            reconciler.down = "tgtd has died"
-            log.warning("tgtd has died", pid=reconciler.pid)
+            known.down = "tgtd has died"
+            log.warning("tgtd has died", pid=known.pid)
 
 
 def _death_of(pid: int) -> int | None:

@@ -48,7 +48,7 @@ class FileNotes:
         self._doubtful = NOTHING_PENDING
         """Names of commits that failed and may be found in the state file all the same."""
 
-    # -- of the reconciler
+    # -- of what may not be done
 
     def settled(self) -> str | None:
         return self._settled
@@ -111,29 +111,6 @@ class FileNotes:
     def close(self) -> None:
         for file in (self._peer, self._names, self._number):
             file.close()
-
-
-class MemoryNotes:
-    """The same, for a life without files."""
-
-    def __init__(self) -> None:
-        self._peer: str | None = None
-        self._pending = Pending()
-
-    def settled(self) -> str | None:
-        return self._peer
-
-    def settle(self, peer: str) -> None:
-        self._peer = peer
-
-    def pending(self) -> Pending:
-        return self._pending
-
-    def begin(self, pending: Pending) -> None:
-        self._pending = pending
-
-    def finish(self) -> None:
-        self._pending = Pending()
 
 
 def _said(pending: Pending) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ from storlever.counters import CONTROLLER, Counters
 from storlever.errors import Unavailable
 from storlever.events import Events, Told
 from storlever.inventory import Inventory
+from storlever.knowledge import Knowledge
 from storlever.model import Sample, Session
-from storlever.reconciler import Reconciler
 
 log = structlog.get_logger(__name__)
 
@@ -42,16 +42,14 @@ class Visit:
 class Sampler:
     """`run` is for a thread of its own; any may call the rest. `desired`: what is ours."""
 
-    def __init__(
-        self, reconciler: Reconciler, desired: Callable[[], Inventory], events: Events
-    ) -> None:
+    def __init__(self, known: Knowledge, desired: Callable[[], Inventory], events: Events) -> None:
         self.counters = Counters()
         self.taken: datetime | None = None
         """When the last sample was."""
         self._visits: Mapping[str, Mapping[int, Visit]] = {}
         """By target and number; replaced, never changed."""
         self._life: int | None = None
-        self._reconciler = reconciler
+        self._known = known
         self._desired = desired
         self._events = events
         self._turn = threading.Lock()
@@ -88,7 +86,7 @@ class Sampler:
         """Take one sample. Raises Unavailable."""
         with self._turn:
             started = time.monotonic()
-            sample = self._reconciler.backend.sample()
+            sample = self._known.backend.sample()
             self._spent.append(time.monotonic() - started)
             inventory = self._desired()
             self.counters.take(sample, lambda place: inventory.find(*place) is not None)
@@ -120,7 +118,7 @@ class Sampler:
                 known = self.visits(target)
                 visits = {
                     each.sid: Visit(each, now())
-                    for each in self._reconciler.backend.sessions(target)
+                    for each in self._known.backend.sessions(target)
                     if each.sid in present[target] and each.sid not in known
                 }
                 all_visits[target] = {**known, **visits}

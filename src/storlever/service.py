@@ -6,7 +6,7 @@ and only then answered (`writer`).
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,32 +16,29 @@ from storlever import audit, warning
 from storlever.admission import Admission, Asking, admission, shutting_out
 from storlever.adoption import wished
 from storlever.audit import Json, Link, Search
-from storlever.backing import BackingStore
 from storlever.clock import now
 from storlever.document import Document, TargetPart, UserPart, toward
-from storlever.errors import Conflict, NotFound, Unavailable
+from storlever.enforcer import Enforcer
+from storlever.errors import NotFound, Unavailable
 from storlever.figures import Figures
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory
 from storlever.losses import Losses
 from storlever.model import (
     Access,
     Account,
-    DeviceType,
     LogicalUnit,
     ObservedTarget,
-    Place,
     Session,
     Target,
 )
 from storlever.principal import Act, Role
-from storlever.reconciler import Reconciler
 from storlever.rehearsal import ending
 from storlever.sampler import Sampler, Visit
-from storlever.shelf import Host, Stand
+from storlever.shelf import Host
+from storlever.standing import Standing
 from storlever.status import Health, TargetStatus, UnitStatus, state, trouble
 from storlever.token import Token
-from storlever.unit import asks_more, changed_unit, new_unit
-from storlever.writer import Store, Writer
+from storlever.writer import Store
 
 MOST_FORGOTTEN = 20
 """Batches of old entries that go at once."""
@@ -49,14 +46,12 @@ USES_INTERVAL = 60.0
 """Seconds between two commits of when tokens were used."""
 
 
-class Service(Writer):
+class Service(Standing):
     """Writes return the warnings the caller should pass on; all raise StorLeverError."""
 
-    def __init__(
-        self, store: Store, reconciler: Reconciler, host: Host, lock: threading.RLock
-    ) -> None:
-        super().__init__(store, reconciler, host, lock)
-        self.sampler = Sampler(reconciler, lambda: self.inventory, self.events)
+    def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
+        super().__init__(store, enforcer, host, lock)
+        self.sampler = Sampler(self._known, lambda: self.inventory, self.events)
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
@@ -70,7 +65,7 @@ class Service(Writer):
 
     def targets(self) -> list[TargetStatus]:
         """All of them by name, without their sessions: tgtd is not asked."""
-        down, targets = self._reconciler.down, self.inventory.targets
+        down, targets = self._known.down, self.inventory.targets
         named = (targets[name] for name in sorted(targets))
         return [self._target_status(each, down) for each in named]
 
@@ -81,10 +76,10 @@ class Service(Writer):
         """`hurry`: at once, or Unavailable is raised, which says nothing."""
         target = self.inventory.target(name)
         sessions: tuple[Session, ...] = ()
-        reason = self._reconciler.down
+        reason = self._known.down
         if reason is None:
             try:
-                sessions = self._reconciler.sessions(name, hurry=hurry)
+                sessions = self._known.sessions(name, hurry=hurry)
             except Unavailable as error:
                 if hurry:
                     raise
@@ -98,49 +93,49 @@ class Service(Writer):
         return [self._unit_status(name, unit) for unit in self.inventory.target(name).units]
 
     def health(self) -> Health:
-        failures = sorted(self._reconciler.failures.items(), key=str)
+        failures = sorted(self._known.failures.items(), key=str)
         return Health(
-            self._reconciler.down,
+            self._known.down,
             tuple((_spoken(*failed), reason) for failed, reason in failures),
-            tuple(target.name for target in self._reconciler.foreign),
-            self._reconciler.backend.hole,
+            tuple(target.name for target in self._known.foreign),
+            self._known.backend.hole,
         )
 
     def portals(self) -> tuple[str, ...]:
         """Where hosts log in, as HOST:PORT, as a pass saw it last; an address that stands for all
         of the machine's among them."""
-        return self._reconciler.backend.portals
+        return self._known.backend.portals
 
     def foreign(self) -> tuple[ObservedTarget, ...]:
         """As a pass saw them last, by name."""
-        return self._reconciler.foreign
+        return self._known.foreign
 
     def visits(self, name: str, *, hurry: bool = False) -> list[Visit]:
         """The sessions of a target now, by number. Raises NotFound and Unavailable. `hurry`: as of
         `target`."""
         self.inventory.target(name)
-        self._reconciler.require_up()
+        self._known.require_up()
         known = self.sampler.visits(name)
-        found = sorted(self._reconciler.sessions(name, hurry=hurry), key=lambda each: each.sid)
+        found = sorted(self._known.sessions(name, hurry=hurry), key=lambda each: each.sid)
         return [
             Visit(each, known[each.sid].since if each.sid in known else now()) for each in found
         ]
 
     def aliases(self, name: str, sessions: Iterable[Session]) -> dict[int, str]:
         """What sessions of a target called themselves besides, where that is beyond doubt."""
-        return self._reconciler.backend.aliases(name, sessions)
+        return self._known.backend.aliases(name, sessions)
 
     def figures(self) -> Figures:
         """Without a lock: each of them is true, if not at the very same moment."""
-        reconciler, sampler = self._reconciler, self.sampler
+        known, sampler = self._known, self.sampler
         return Figures(
             self.inventory,
-            reconciler.down,
-            reconciler.backend.hole,
-            0 if reconciler.down else reconciler.pid,
-            len(reconciler.foreign),
-            reconciler.failures.copy(),
-            reconciler.tally,
+            known.down,
+            known.backend.hole,
+            0 if known.down else known.pid,
+            len(known.foreign),
+            known.failures.copy(),
+            known.tally,
             sampler.counters.units,
             sampler.present(),
             sampler.taken,
@@ -149,19 +144,19 @@ class Service(Writer):
 
     def admission(self, name: str, asking: Asking) -> Admission:
         target = self.inventory.target(name)
-        closed = trouble(self._reconciler.down, self._reconciler.failures, name)
+        closed = trouble(self._known.down, self._known.failures, name)
         return admission(target, asking, closed)
 
     def _target_status(
         self, target: Target, down: str | None, sessions: tuple[Session, ...] = ()
     ) -> TargetStatus:
-        reason = trouble(down, self._reconciler.failures, target.name)
+        reason = trouble(down, self._known.failures, target.name)
         return TargetStatus(target, state(target.online, reason), reason, sessions)
 
     def _unit_status(self, name: str, unit: LogicalUnit) -> UnitStatus:
-        reconciler = self._reconciler
-        reason = trouble(reconciler.down, reconciler.failures, name, unit.lun)
-        size = None if reason else reconciler.backend.unit_size(name, unit.lun)
+        known = self._known
+        reason = trouble(known.down, known.failures, name, unit.lun)
+        size = None if reason else known.backend.unit_size(name, unit.lun)
         return UnitStatus(unit, state(unit.online, reason), reason, size)
 
     # -- writing
@@ -201,7 +196,7 @@ class Service(Writer):
         with self._write():
             edit = self._latest.edit_target(name, online=online, names=names, addresses=addresses)
             if online is False and self._latest.target(name).online and not force:
-                self._reconciler.require_no_sessions(name)
+                self._known.require_no_sessions(name)
             self._enact(edit, force=force)
         return ()
 
@@ -210,7 +205,7 @@ class Service(Writer):
         with self._write():
             edit = self._latest.remove_target(name)
             if not force:
-                self._reconciler.require_no_sessions(name)
+                self._known.require_no_sessions(name)
             self._enact(edit, force=force)
         return ()
 
@@ -263,89 +258,6 @@ class Service(Writer):
             self._enact_standing(edit, overrule=force, again=again, given=bool(again))
         return warning.of_units(unit) if "backing_type" in given else ()
 
-    def _made(self, old: LogicalUnit | None, lun: int, given: Mapping[str, Any]) -> LogicalUnit:
-        """A new unit, or the old one with what is given; with what its device says of itself, where
-        it is mapped directly. Raises Invalid."""
-        if old is None:
-            return self._shelf.mapped(new_unit(lun, given), given)
-        made = changed_unit(old, given)
-        if (made.direct_map, made.backing_path) != (old.direct_map, old.backing_path):
-            made = self._shelf.mapped(replace(made, product=None), given)
-        return made
-
-    def _enact_standing(
-        self,
-        edit: Edit,
-        *,
-        force: bool = False,
-        overrule: bool = False,
-        again: Set[Place] = frozenset(),
-        given: bool = True,
-        at: Mapping[Place, str] | None = None,
-    ) -> None:
-        """Bring an edit into force whose LUNs stand on stores that were looked at: those that are
-        new, or ask more of their store than before, or open it `again`. `overrule`: although the
-        machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
-        stands = self._stands(edit, again, given=given, at=at or {})
-        if not stands:
-            self._shelf.see(self._reconciler.foreign)  # while their paths lead where they did
-            self._enact(edit, force=force)
-            return
-        stores = self._usable(stands, edit, overrule=overrule)
-        self._require_not_foreign(stands, stores)
-        reopen = frozenset(
-            stand.place for stand in stands if stand.old and self._moved(stand, stores[stand.place])
-        )
-        if reopen and not edit:  # nothing is wished anew, and there is something to do
-            edit = Edit({name: self._latest.target(name) for name, _ in reopen})
-        self._enact(
-            edit, force=force, reopen=reopen, verify=lambda: self._require_same(stands, stores)
-        )
-
-    def _usable(
-        self, stands: Sequence[Stand], edit: Edit, *, overrule: bool
-    ) -> dict[Place, BackingStore]:
-        """What stands behind each, whichever of the writes in force become durable. Raises Invalid
-        and Conflict."""
-        after = [self._latest.after(edit)]
-        if self._latest is not self.inventory:
-            after.append(self.inventory.after(edit))
-        return self._shelf.usable(stands, after, force=overrule)
-
-    def _require_not_foreign(
-        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
-    ) -> None:
-        """Raises Conflict, if tgtd still has it so, and Unavailable."""
-        try:
-            self._shelf.require_not_foreign(stands, stores, self._reconciler.foreign)
-        except Conflict:
-            self._reconciler.refresh(self._latest)
-            self._shelf.require_not_foreign(stands, stores, self._reconciler.foreign)
-
-    def _moved(self, stand: Stand, store: BackingStore) -> bool:
-        size = self._reconciler.backend.unit_size(*stand.place)
-        return self._shelf.moved(stand.place, stand.unit, store, size)
-
-    def _stands(
-        self, edit: Edit, again: Set[Place], *, given: bool, at: Mapping[Place, str]
-    ) -> list[Stand]:
-        """`again` may name what the edit does not change."""
-        names = (*edit.targets, *(name for name, _ in again if name not in edit.targets))
-        after = ((name, edit.targets.get(name, self._latest.targets.get(name))) for name in names)
-        found = []
-        for name, target in after:
-            known = {unit.lun: unit for unit in self._latest.units(name)}
-            for unit in target.units if target else ():
-                place, old = (name, unit.lun), known.get(unit.lun)
-                if place in again or old is None or (old is not unit and asks_more(old, unit)):
-                    found.append(Stand(place, unit, old, given, at.get(place, "")))
-        return found
-
-    def _require_same(self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]) -> None:
-        for stand in stands:
-            opened = self._reconciler.backend.unit_identity(*stand.place)
-            self._shelf.require_same(stand.unit, stores[stand.place], opened)
-
     def remove_unit(self, name: str, lun: int) -> tuple[str, ...]:
         """Waits a little for commands in flight; raises Conflict while the LUN stays busy."""
         with self._write():
@@ -382,12 +294,12 @@ class Service(Writer):
         """Those of the same initiator, as far as its name and address tell."""
         return [
             each
-            for each in self._reconciler.sessions(name)
+            for each in self._known.sessions(name)
             if (each.initiator_name, each.address) == (out.initiator_name, out.address)
         ]
 
     def _session(self, name: str, sid: int) -> Session:
-        for session in self._reconciler.sessions(name):
+        for session in self._known.sessions(name):
             if session.sid == sid:
                 return session
         raise NotFound(f"target {name} has no session {sid}", code="session-not-found")
@@ -398,7 +310,7 @@ class Service(Writer):
             return
         with suppress(Unavailable):  # what it did last counts, where that can still be had
             self.sampler.look()
-        self._reconciler.close(name, session.sid)
+        self._known.close(name, session.sid)
 
     # -- many at once
 
@@ -436,7 +348,7 @@ class Service(Writer):
         """Raises Conflict."""
         losses = Losses.of(edit, self._latest)
         losses.require_moderate(self._latest)
-        self._reconciler.require_no_sessions(*sorted(losses.bearers))
+        self._known.require_no_sessions(*sorted(losses.bearers))
 
     def restore(
         self, revision: int, *, force: bool = False, overrule: bool = False
@@ -473,7 +385,7 @@ class Service(Writer):
         wish of ours, or is not its alone."""
         with self._write():
             self._latest.add_target(name)  # it must not be ours
-            target = wished(self._reconciler.stranger(name, self._latest))
+            target = wished(self._enforcer.stranger(name, self._latest))
             for account in accounts:
                 self._latest.require_same_secret(account)
             edit = self._latest.add_whole(target, accounts)
@@ -481,18 +393,6 @@ class Service(Writer):
             self._require_served(stands, self._usable(stands, edit, overrule=overrule))
             self._welcome(target, edit)
         return warning.of_accounts(*accounts)
-
-    def _require_served(
-        self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]
-    ) -> None:
-        """Raises Conflict where tgtd seems to have opened something else than is at a path now."""
-        for stand in stands:
-            unit, size = stand.unit, self._reconciler.backend.unit_size(*stand.place)
-            if unit.device_type is DeviceType.DISK and size != stores[stand.place].size:
-                raise Conflict(
-                    f"what tgtd serves as LUN {unit.lun} has not the size of {unit.backing_path}",
-                    code="backing-store-changed",
-                )
 
     def hand_out_secrets(self) -> Inventory:
         """All that is durable, once the audit tells durably who took it. It needs no tgtd."""

@@ -16,6 +16,7 @@ from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
 from storlever.backlog import Backlog
 from storlever.clock import now
+from storlever.enforcer import Enforcer
 from storlever.errors import Conflict, NotFound, StateFailed, Unauthenticated
 from storlever.events import of_edit
 from storlever.group import Group
@@ -23,7 +24,6 @@ from storlever.inventory import Edit, Inventory
 from storlever.model import Place, Target
 from storlever.principal import Act, Principal
 from storlever.receipt import Done, Key, Receipt
-from storlever.reconciler import Reconciler
 from storlever.rehearsal import Rehearsal, Step, adoption, steps
 from storlever.shelf import Host, Shelf
 from storlever.turn import Turn
@@ -102,14 +102,13 @@ class Writer:
     """Carries out calls of methods of Service, which is one, in turn and in groups. In such a call,
     `_write` or `_turn` is around what it does, and `_enact`, `_welcome` or `_take` does it."""
 
-    def __init__(
-        self, store: Store, reconciler: Reconciler, host: Host, lock: threading.RLock
-    ) -> None:
+    def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
         self._store = store
-        self._reconciler = reconciler
+        self._enforcer = enforcer
+        self._known = enforcer.known
         self._turn = Turn(lock, self._commit, self._abandon)
         self._shelf = Shelf(host)
-        self.events = reconciler.events
+        self.events = self._known.events
         """What happened, commits in their order."""
         self.inventory = store.load()
         """What is durable."""
@@ -141,7 +140,7 @@ class Writer:
         Those that would begin after `TOGETHER` are left out: the first has waited long enough.
         """
         try:
-            self._reconciler.require_up()
+            self._known.require_up()
         except Exception as error:
             return [error for _ in writes]
         return self._all(writes)
@@ -218,7 +217,7 @@ class Writer:
     def _write(self) -> Iterator[None]:
         with self._turn:
             failpoint.reached("write.locked")
-            self._reconciler.require_up()
+            self._known.require_up()
             self._claim_opened()  # by passes, since the last write
             try:
                 yield
@@ -246,15 +245,15 @@ class Writer:
         write = self._decided(edit, reopen, force=force)
         scope = write.scope(self._failing())
         if self._rehearsing:
-            changes = self._reconciler.rehearse(write.before, write.after, scope)
+            changes = self._enforcer.rehearse(write.before, write.after, scope)
             self._steps += steps(edit, write.before, write.after, changes, self._count)
             return
-        self._reconciler.enforce(write.before, write.after, scope, verify)
+        self._enforcer.enforce(write.before, write.after, scope, verify)
         self._join(write)
 
     def _join(self, write: Group) -> None:
         self._group = self._group.joined(write)
-        self._reconciler.opened |= write.moved
+        self._known.opened |= write.moved
 
     def _welcome(self, target: Target, edit: Edit) -> None:
         """The same for a target that is adopted: it is in force already, but for what the commit
@@ -263,7 +262,7 @@ class Writer:
         if self._rehearsing:
             self._steps += adoption(target.name)
             return
-        self._reconciler.welcome(target, frozenset(edit.accounts))
+        self._enforcer.welcome(target, frozenset(edit.accounts))
         self._join(write)
 
     def _decided(
@@ -275,7 +274,7 @@ class Writer:
         return write
 
     def _count(self, target: str) -> int:
-        return len(self._reconciler.sessions(target))
+        return len(self._known.sessions(target))
 
     def _take(self, edit: Edit) -> None:
         """Take an edit of the latest that is nothing to tgtd."""
@@ -303,22 +302,22 @@ class Writer:
         self.inventory = group.after
         self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
-        self._reconciler.opened |= group.left  # what came was claimed as it did
+        self._known.opened |= group.left  # what came was claimed as it did
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
-            self._reconciler.finish()
+            self._enforcer.finish()
         if group.adopted:
-            self._reconciler.take_up(group.after)
+            self._enforcer.take_up(group.after)
         self._claim_opened()
-        if self._reconciler.failures:
-            self._reconciler.forgive(group.scope(self._failing()))
+        if self._known.failures:
+            self._known.forgive(group.scope(self._failing()))
         failpoint.reached("write.finished")
 
     def _record(self, edit: Edit) -> None:
         """Commit the edit with all that the audit has to tell."""
         batch, receipts = self._backlog.batch(), tuple(self._receipts.values())
         try:
-            with self._reconciler.tally.commits.measured():
+            with self._known.tally.commits.measured():
                 self._store.commit(edit, (*batch.told, *self._entries), receipts)
         except StateFailed as error:
             if error.code != "state-full" or not (batch.entries and edit):
@@ -336,22 +335,22 @@ class Writer:
         self._receipts.clear()
         group, self._group = self._group, Group.empty(self.inventory)
         if group.edit.for_tgtd:
-            self._reconciler.abandon(group.before, group.undo(self._failing()))
-            self._reconciler.opened |= group.moved
+            self._enforcer.abandon(group.before, group.undo(self._failing()))
+            self._known.opened |= group.moved
             self._claim_opened()
 
     def _claim_opened(self) -> None:
-        while self._reconciler.opened:
-            self._claim(self._reconciler.opened.pop())
+        while self._known.opened:
+            self._claim(self._known.opened.pop())
 
     def _claim(self, place: Place) -> None:
         """What a write let go of is free when that is durable: it may have to be put back."""
         found = (inventory.find(*place) for inventory in (self._latest, self.inventory))
-        opened = self._reconciler.backend.unit_identity(*place)
+        opened = self._known.backend.unit_identity(*place)
         self._shelf.claim(place, filter(None, found), opened)
 
     def _failing(self) -> frozenset[Place]:
-        return frozenset((name, lun) for name, lun in self._reconciler.failures if lun is not None)
+        return frozenset((name, lun) for name, lun in self._known.failures if lun is not None)
 
 
 def _is_valid(principal: Principal, inventory: Inventory) -> bool:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from storlever.backing import Machine
+from storlever.enforcer import Enforcer
 from storlever.inventory import Edit
+from storlever.knowledge import Knowledge
 from storlever.notes import FileNotes
-from storlever.reconciler import Reconciler
+from storlever.passes import Passes
 from storlever.schema import PRAGMAS
 from storlever.service import Service
 from storlever.store import SqliteStore
@@ -74,8 +76,9 @@ class Core:
         self.store = SqliteStore(state / "state.db", keys_in(state))
         self.store.commit(edit)
         backend = TgtdBackend(self.recorder, AttachedTgtd(transport), machine)
-        self.reconciler = Reconciler(backend, FileNotes(state / "run"))
-        self.service = Service(self.store, self.reconciler, machine, threading.RLock())
+        self.known = Knowledge(backend, FileNotes(state / "run"))
+        self.passes = Passes(self.known)
+        self.service = Service(self.store, Enforcer(self.passes), machine, threading.RLock())
 
     def write(self, call: Callable[[Service], object]) -> None:
         """As a request has it made: with its entry in the audit."""

@@ -23,11 +23,11 @@ def _at(count: int, turns: int) -> Iterator[Figure]:
         ours, raw, idle = [], [], []
         for _ in range(turns):
             core.recorder.frames.clear()
-            ours.append(timed(lambda: core.reconciler.full_pass(inventory)))
+            ours.append(timed(lambda: core.passes.full(inventory)))
             frames = list(core.recorder.frames)
             for _ in range(3):
                 started = time.perf_counter()
-                assert core.reconciler.full_pass(inventory) == 0
+                assert core.passes.full(inventory) == 0
                 idle.append(time.perf_counter() - started)
             tgtd.kill()
             tgtd.start()

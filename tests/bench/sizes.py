@@ -233,7 +233,7 @@ def _core(stack: ExitStack, root: Path, number: int) -> Core:
     tgtd = stack.enter_context(running(root))
     core = Core(root, tgtd, Edit(targets(root, number)))
     image(root / "spare.img", 1)
-    core.reconciler.full_pass(core.service.inventory)
+    core.passes.full(core.service.inventory)
     return core
 
 

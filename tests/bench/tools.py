@@ -133,7 +133,7 @@ def _filled(root: Path, tgtd: Tgtd, held: Mapping[str, Target]) -> Core:
     store.commit(Edit(dict(held)))
     store.close()
     core = Core(root, tgtd)
-    core.reconciler.full_pass(core.service.inventory)
+    core.passes.full(core.service.inventory)
     return core
 
 

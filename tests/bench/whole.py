@@ -75,7 +75,7 @@ def _raw(root: Path, wanted: dict[str, object]) -> float:
     (root / "b").mkdir()
     with running(root / "a") as one, running(root / "b") as other:
         core = Core(root / "a", one)
-        core.reconciler.full_pass(core.service.inventory)
+        core.passes.full(core.service.inventory)
         told = ConfigUpdate.model_validate_json(json.dumps(wanted), context=Found())
         document = told.document()
         frames = core.traced(lambda: core.write(lambda service: service.apply(document))).frames

@@ -94,7 +94,7 @@ def _against_hello(client: Client, calls: int) -> Iterator[Figure]:
 def _against_the_floor(root: Path, client: Client, calls: int) -> Iterator[Figure]:
     with running(root) as tgtd:
         core = Core(root, tgtd)
-        core.reconciler.full_pass(core.service.inventory)
+        core.passes.full(core.service.inventory)
         core.service.add_target(NAME)
         core.service.add_unit(NAME, 1, {"backing_path": str(image(root / "first.img", 1))})
         store = RawStore(root / "raw.db")

@@ -36,6 +36,7 @@ from storlever.model import (
     ScsiProduct,
 )
 from storlever.territory import Territory
+from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.conversation import ABREAST
 from storlever.tgtd.show import session_numbers, target_ids
 from storlever.tgtd.transport import Awaited, Transport
@@ -206,7 +207,7 @@ def test_many_targets_are_made_at_the_same_time_where_others_can_change_the_path
 def test_whether_there_is_room_for_aio_is_asked_while_nothing_else_is_under_way(rig: Rig) -> None:
     """Else what is being made would take it."""
     transport = Unanswered(rig.transport)
-    rig.backend._transport, rig.backend._files = transport, Asked(transport)
+    rig.backend = TgtdBackend(transport, rig.backend._daemon, Asked(transport))
     make_many(rig, BackingType.AIO)
     assert transport.most == ABREAST
 
@@ -438,7 +439,7 @@ def test_a_unit_without_its_file_is_refused_and_leaves_nothing(rig: Rig) -> None
 
 
 def test_a_unit_that_tgtd_will_not_open_is_refused_and_leaves_nothing(rig: Rig) -> None:
-    rig.backend._files = Credulous(Territory(Path("/nowhere")))
+    rig.backend._openings._files = Credulous(Territory(Path("/nowhere")))
     apply(rig, CreateTarget(T))
     with pytest.raises(Refused, match="does not accept"):
         apply(rig, CreateUnit(T, unit(rig, backing_path=str(rig.folder))))
@@ -447,7 +448,7 @@ def test_a_unit_that_tgtd_will_not_open_is_refused_and_leaves_nothing(rig: Rig) 
 
 def test_a_move_that_fails_can_be_taken_back(rig: Rig) -> None:
     apply(rig, CreateTarget(T), CreateUnit(T, unit(rig)))
-    rig.backend._files = Credulous(Territory(Path("/nowhere")))
+    rig.backend._openings._files = Credulous(Territory(Path("/nowhere")))
     with pytest.raises(Refused):
         apply(rig, UpdateUnit(T, unit(rig, backing_path=str(rig.folder)), ("backing_path",)))
     assert seen_unit(rig).online is not True

@@ -14,15 +14,17 @@ import pytest
 from storlever.backing import BackingStore, Kind, Machine
 from storlever.change import AccountChange, Change, EndSessions, TargetChange
 from storlever.errors import Conflict, Refused, StorLeverError, Unavailable
+from storlever.knowledge import Knowledge
 from storlever.model import BLOCK
-from storlever.notes import MemoryNotes
 from storlever.observed import Observed
-from storlever.reconciler import Reconciler
+from storlever.passes import Passes
 from storlever.territory import Territory
-from storlever.tgtd.backend import Peer, TgtdBackend
+from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import Device, Mode, Op, Reply, Request
+from storlever.twins import MemoryNotes
 from tests.backends import Exchanging, apply
 from tests.torture.machine.drawn import Draw
 from tests.torture.machine.proc import sample
@@ -139,7 +141,7 @@ def _number(chance: random.Random) -> int:
 
 
 class Hand:
-    """Changes tgtd as the reconciler does: checked first, known of afterwards, looked at anew when
+    """Changes tgtd as the service does: checked first, known of afterwards, looked at anew when
     an answer shows that what was known is not so."""
 
     def __init__(self, backend: TgtdBackend) -> None:
@@ -204,14 +206,14 @@ def test_no_answer_of_tgtd_is_worse_than_useless(tgtd: Tgtd, torture: Torture) -
     mimic = Mimic(chance, recorded(tgtd, desired))
     while mimic.answers < torture.runs:
         backend = TgtdBackend(mimic, mimic, NOTHING_PRIVATE)
-        reconciler = Reconciler(backend, MemoryNotes())
+        passes = Passes(Knowledge(backend, MemoryNotes()))
         for _ in range(20):
             started = time.monotonic()
             try:
-                reconciler.full_pass(desired)
+                passes.full(desired)
                 backend.familiar(backend.observe())
                 for name in desired.targets:
-                    reconciler.sessions(name)
+                    passes.known.sessions(name)
                     apply(backend, EndSessions(name, force=True))
                 outcomes["understood"] += 1
             except StorLeverError as error:

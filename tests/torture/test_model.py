@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from storlever import reconciler
+from storlever import enforcer
 from tests.torture.machine.drawn import tape
 from tests.torture.model.living import DISKS, TAPES, Living
 from tests.torture.model.troubled import Troubled
@@ -54,7 +54,7 @@ def furnish(root: Path) -> None:
 def swift(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at tgtd counts as cheap however busy this machine is: what happens must depend on
     the seed alone."""
-    monkeypatch.setattr(reconciler, "CHEAP_LOOK", math.inf)
+    monkeypatch.setattr(enforcer, "CHEAP_LOOK", math.inf)
 
 
 @pytest.mark.usefixtures("quiet", "swift")

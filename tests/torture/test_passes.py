@@ -11,16 +11,18 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from storlever.enforcer import Enforcer
 from storlever.errors import Conflict
 from storlever.inventory import Edit, Inventory
+from storlever.knowledge import Knowledge
 from storlever.model import DiscoveryAuth
-from storlever.notes import MemoryNotes
+from storlever.passes import Passes
 from storlever.plan import Scope
-from storlever.reconciler import Reconciler
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import Awaited, SocketTransport, Transport
 from storlever.tgtd.wire import Op, Request
+from storlever.twins import MemoryNotes
 from tests.torture.machine.drawn import Draw, missing
 from tests.torture.rig import Torture, runs
 from tests.torture.tgtd.meddler import Meddler
@@ -43,7 +45,7 @@ class Recorder(Transport):
 
 
 class House:
-    """A reconciler on a real tgtd, in which somebody else has a target too."""
+    """Passes on a real tgtd, in which somebody else has a target too."""
 
     def __init__(self, tgtd: Tgtd, torture: Torture) -> None:
         self._tgtd = tgtd
@@ -62,8 +64,9 @@ class House:
         transport = SocketTransport(self._tgtd.socket_path)
         self._recorder = Recorder(transport)
         self.backend = TgtdBackend(self._recorder, AttachedTgtd(transport), NOTHING_PRIVATE)
-        self._reconciler = Reconciler(self.backend, self._notes)
-        self._reconciler.full_pass(self.desired)
+        self._passes = Passes(Knowledge(self.backend, self._notes))
+        self._enforcer = Enforcer(self._passes)
+        self._passes.full(self.desired)
 
     # -- how it comes that a pass has something to do
 
@@ -97,13 +100,13 @@ class House:
         )
         scope = Scope.of(edit, old, new)
         try:
-            self._reconciler.enforce(old, new, scope)
+            self._enforcer.enforce(old, new, scope)
         except Conflict as conflict:
             if conflict.code != "user-foreign":
                 raise
             self.taken["refused"] += 1
             return
-        self._reconciler.finish()
+        self._enforcer.finish()
         self.desired = new
 
     # -- and what must be true of it
@@ -118,12 +121,12 @@ class House:
 
     def _asked_by_a_pass(self) -> int:
         self._recorder.asked.clear()
-        changes = self._reconciler.full_pass(self.desired)
+        changes = self._passes.full(self.desired)
         asked = len(self._recorder.asked)
         self._note(
-            "pass", changes=changes, asked=asked, failures=list(self._reconciler.failures.items())
+            "pass", changes=changes, asked=asked, failures=list(self._passes.known.failures.items())
         )
-        assert len(self._reconciler.failures) == missing(self.desired)
+        assert len(self._passes.known.failures) == missing(self.desired)
         assert bool(asked) == (changes > missing(self.desired))
         return asked
 

@@ -67,7 +67,7 @@ class Story:
             self.seen["killed"] += 1
             self.core = self.core.reborn()
         except StorLeverError as error:  # as the loop has it
-            self.core.reconciler.down = str(error)
+            self.core.known.down = str(error)
         self._mend()
 
     def end(self) -> None:
@@ -77,7 +77,7 @@ class Story:
             self.core = self.core.reborn()
         for _ in range(3):
             self.core.settle()
-        assert not self.core.reconciler.failures
+        assert not self.core.known.failures
         assert self.core.settle() == 0
         new = Core(self.folder, store=self.store)
         new.settle()
@@ -147,7 +147,7 @@ class Story:
         self.seen["passes"] += 1
 
     def _glance(self) -> None:
-        self.core.reconciler.glance(self.core.service.inventory)
+        self.core.passes.glance(self.core.service.inventory)
 
     def _log_in(self) -> None:
         for target in self.core.tgtd.targets.values():
@@ -164,9 +164,9 @@ class Story:
         self.store.full, self.store.killed = False, ""
         if self.core.tgtd.dead:
             self.core.tgtd.restart()
-            self.core.reconciler.down = "tgtd has died"
+            self.core.known.down = "tgtd has died"
             self.seen["tgtd died"] += 1
-        if self.core.reconciler.down is not None:
+        if self.core.known.down is not None:
             with suppress(StorLeverError):
                 self.core.settle()
 

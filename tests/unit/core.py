@@ -8,19 +8,20 @@ from typing import Any
 
 from storlever.audit import Entry
 from storlever.backing import Machine
+from storlever.enforcer import Enforcer
 from storlever.errors import StateFailed, Unavailable
 from storlever.inventory import Edit
+from storlever.knowledge import Knowledge
 from storlever.names import GUARD
-from storlever.notes import MemoryNotes
+from storlever.passes import Passes
 from storlever.principal import Act, Principal, Role
 from storlever.receipt import Done, Receipt
-from storlever.reconciler import Reconciler
 from storlever.service import Service
-from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
 from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
+from storlever.twins import MemoryNotes, MemoryStore
 from storlever.writer import Write
 from tests.backends import Exchanging
 
@@ -119,8 +120,9 @@ class Core:
         self.flaky = FlakyTgtd(self.tgtd)
         machine = Machine(Territory(self.folder / "private"))
         self.backend = TgtdBackend(self.flaky, self.tgtd, machine)
-        self.reconciler = Reconciler(self.backend, self.notes)
-        self.service = Service(self.store, self.reconciler, machine, self.lock)
+        self.known = Knowledge(self.backend, self.notes)
+        self.passes = Passes(self.known)
+        self.service = Service(self.store, Enforcer(self.passes), machine, self.lock)
 
     def together(self, calls: Iterable[Callable[[], object]]) -> list[Any]:
         """What each returned or raised."""
@@ -132,7 +134,7 @@ class Core:
 
     def settle(self) -> int:
         """One full pass; how many changes it took."""
-        return self.reconciler.full_pass(self.service.inventory)
+        return self.passes.full(self.service.inventory)
 
     def shown(self) -> str:
         """All that tgtd has, secrets and mode pages included; not its numbers, nor the order of

@@ -148,8 +148,8 @@ def test_what_came_and_went_within_a_commit_is_not_told(core: Core) -> None:
 
 def test_it_is_told_when_tgtd_goes_and_when_it_is_back(core: Core) -> None:
     assert kinds(core) == ["tgtd-up"]
-    core.reconciler.down = "tgtd has died"
-    core.reconciler.down = "tgtd is not running"
+    core.known.down = "tgtd has died"
+    core.known.down = "tgtd is not running"
     core.tgtd.restart()
     core.settle()
     assert kinds(core) == ["tgtd-up", "tgtd-down", "tgtd-up"]

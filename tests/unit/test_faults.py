@@ -230,7 +230,7 @@ def test_what_could_not_be_undone_at_once_is_undone_by_the_next_pass(
         with pytest.raises(FailPoint):
             write(core.service, str(core.folder))
         assert core.service.inventory is inventory
-        if core.reconciler.down is None:
+        if core.known.down is None:
             assert number > 1
             break
         core.settle()
@@ -282,7 +282,7 @@ def test_a_lun_that_was_failing_goes_on_failing_when_its_mending_cannot_be_store
     core.store.full = True
     with pytest.raises(StateFailed):
         core.service.edit_unit(T, 1, {"backing_path": f"{core.folder}/3.img"})
-    assert core.reconciler.down is None
+    assert core.known.down is None
     assert "does not exist" in str(core.service.unit(T, 1).reason)
 
 
@@ -293,7 +293,7 @@ def test_a_rest_of_a_write_that_tgtd_does_not_let_go_stays_ours(core: Core) -> N
     core = core.reborn()
     core.flaky.fail(LOOKING_REQUESTS + 1, core.flaky.refuse)
     core.settle()
-    assert core.reconciler.failures
-    core.reconciler.glance(core.service.inventory)
+    assert core.known.failures
+    core.passes.glance(core.service.inventory)
     core.settle()
     assert "iqn.2026-01.test:new" not in core.shown()

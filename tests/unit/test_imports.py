@@ -51,11 +51,17 @@ MAY = {
     "events": "audit clock inventory model",
     "tally": "",
     "figures": "failures inventory model status tally",
-    "reconciler": "alarm backoff change errors events failpoint failures inventory model names "
-    "observed plan tally",
-    "sampler": "clock counters errors events inventory model reconciler",
+    "protocols": "change model observed",
+    "doubts": "errors model protocols",
+    "knowledge": "alarm backoff change doubts errors events failpoint failures inventory model "
+    "names observed plan protocols tally",
+    "passes": "change errors failpoint failures inventory knowledge model names observed plan "
+    "protocols",
+    "enforcer": "change errors failpoint failures inventory knowledge model names passes plan "
+    "protocols",
+    "sampler": "clock counters errors events inventory knowledge model",
     "keeper": "errors service",
-    "loop": "errors failpoint inventory reconciler",
+    "loop": "errors failpoint inventory passes",
     "territory": "",
     "backing": "model territory",
     "claims": "model",
@@ -63,10 +69,11 @@ MAY = {
     "group": "inventory model plan",
     "backlog": "audit clock principal throttle",
     "turn": "errors",
-    "writer": "audit backlog clock errors events failpoint group inventory model principal receipt "
-    "reconciler rehearsal shelf turn",
-    "service": "admission adoption audit backing clock document errors figures inventory losses "
-    "model principal reconciler rehearsal sampler shelf status token unit warning writer",
+    "writer": "audit backlog clock enforcer errors events failpoint group inventory model "
+    "principal receipt rehearsal shelf turn",
+    "standing": "backing errors inventory model shelf unit writer",
+    "service": "admission adoption audit clock document enforcer errors figures inventory losses "
+    "model principal rehearsal sampler shelf standing status token warning writer",
     "seal": "",
     "durable": "",
     "keyfile": "durable errors seal",
@@ -75,6 +82,7 @@ MAY = {
     "store": "audit drawer encoding errors failpoint history inventory journal model principal "
     "receipt schema seal token",
     "notes": "encoding errors model",
+    "twins": "audit history inventory journal model receipt schema store",
     "certificate": "",
     "notify": "",
     "endpoint": "",
@@ -159,6 +167,7 @@ FOR_COMMANDS = {
 }
 FOR_TGTD = {"backing", "change", "endpoint", "errors", "failpoint", "model", "names", "observed"}
 WRITERS = {
+    "twins",  # a database in memory
     "schema",
     "store",
     "keyfile",

@@ -28,7 +28,7 @@ def core(tmp_path: Path) -> Core:
 
 @pytest.fixture
 def loop(core: Core) -> Iterator[Loop]:
-    loop = Loop(core.reconciler, lambda: core.service.inventory, threading.RLock())
+    loop = Loop(core.passes, lambda: core.service.inventory, threading.RLock())
     yield loop
     loop.stop()
 
@@ -44,10 +44,10 @@ def test_an_error_in_a_pass_is_told_and_the_next_pass_puts_it_right(
         if loop.tend(first=True):
             assert number > 1
             break
-        assert core.reconciler.down == OUR_FAULT
+        assert core.known.down == OUR_FAULT
         assert point not in str(core.service.target(T).reason)
     control.order()
-    assert core.reconciler.down is None
+    assert core.known.down is None
     assert core.shown() == before
     assert core.settle() == 0
 
@@ -61,7 +61,7 @@ def test_the_loop_goes_on_when_it_cannot_even_wait(
     try:
         wait_until(lambda: any(hit.action == "exception" for hit in control.hits()))
         core.raw(Mode.TARGET, Op.DELETE, tid=next(iter(core.tgtd.targets)))
-        core.reconciler.wake()
+        core.known.wake()
         wait_until(lambda: core.tgtd.targets)
     finally:
         loop.stop()

@@ -87,7 +87,7 @@ def test_states_and_open_targets_are_counted(core: Core, client: TestClient) -> 
     core.settle()
     assert value(client, "storlever_failing", target=OPEN, lun="1") == 1
     assert value(client, "storlever_luns", state="error") == 1
-    core.reconciler.down = "tgtd has died"
+    core.known.down = "tgtd has died"
     assert value(client, "storlever_targets", state="error") == 2
     assert value(client, "storlever_tgtd_up") == 0
     assert value(client, "storlever_sessions", target=OPEN) is None

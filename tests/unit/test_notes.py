@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from storlever.errors import StateFailed, StateUnusable
 from storlever.model import Pending
-from storlever.notes import FileNotes, MemoryNotes
-from storlever.reconciler import Notes
+from storlever.notes import FileNotes
+from storlever.protocols import Notes
+from storlever.twins import MemoryNotes
 
 
 @pytest.fixture(params=["files", "memory"])

@@ -190,7 +190,7 @@ def everything(desired: Inventory, observed: Observed) -> Scope:
 
 
 def converge(backend: TgtdBackend, observed: Observed, desired: Inventory) -> None:
-    """As the reconciler does: with several targets built up at the same time."""
+    """As it is done: with several targets built up at the same time."""
 
     def talk(change: Change) -> Talk:
         observed.check(change)

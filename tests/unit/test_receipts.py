@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from storlever import drawer, receipt, store
+from storlever import drawer, receipt, twins
 from storlever.errors import StateFailed, StateUnusable
 from storlever.inventory import Edit
 from storlever.principal import Role
 from storlever.receipt import LASTS, Done, Key, Receipt
 from storlever.schema import digest as digest_of
-from storlever.store import MemoryStore, SqliteStore
+from storlever.store import SqliteStore
 from storlever.token import Token
+from storlever.twins import MemoryStore
 from tests.keys import keys_in
 from tests.sql import bring_back, execute
 
@@ -85,7 +86,7 @@ def test_receipts_are_kept_for_a_day(path: Path) -> None:
 def test_so_many_receipts_are_kept_and_the_oldest_go(
     path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    for module in (drawer, store):
+    for module in (drawer, twins):
         monkeypatch.setattr(module, "MOST", 3)
     with opened(path) as file:
         found = file if kind == "file" else MemoryStore()

@@ -70,14 +70,14 @@ def rehearsed(core: Core, call: Call, *, drift: bool = False) -> Any:
 
 def _everything(core: Core, drift: bool) -> tuple[object, ...]:
     """All that a write could leave behind."""
-    reconciler, service = core.reconciler, core.service
+    known, service = core.known, core.service
     service.keep()
     service._claim_opened()  # by passes, as every write does first
     return (
         core.shown(),
-        None if drift else deepcopy(reconciler._observed),
-        (reconciler.down, dict(reconciler.failures), set(reconciler.opened)),
-        (reconciler._half_done, reconciler._unfinished, core.notes.pending()),
+        None if drift else deepcopy(known.observed),
+        (known.down, dict(known.failures), set(known.opened)),
+        (vars(known.doubts).copy(), core.notes.pending()),
         core.store.load(),
         service.inventory,
         service._latest,

@@ -19,7 +19,8 @@ from storlever.errors import Conflict, NotFound, StateFailed
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.journal import Keep
 from storlever.model import Account, Target
-from storlever.store import MemoryStore, SqliteStore
+from storlever.store import SqliteStore
+from storlever.twins import MemoryStore
 from storlever.web.app import create_app
 from storlever.web.edge import Edge
 from storlever.web.threads import Threaded

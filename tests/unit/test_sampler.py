@@ -133,7 +133,7 @@ def test_a_tgtd_that_is_down_leaves_what_was_known_and_the_thread_goes_on(core: 
 
 
 def test_nobody_knows_of_sessions_while_tgtd_is_down(core: Core) -> None:
-    core.reconciler.down = "tgtd has died"
+    core.known.down = "tgtd has died"
     with pytest.raises(Unavailable):
         core.service.visits(T)
 
@@ -142,10 +142,10 @@ def test_drift_is_what_a_pass_put_right_in_the_same_life_of_tgtd(core: Core) -> 
     core.settle()
     core.tgtd.restart()
     core.settle()
-    assert (core.reconciler.tally.drift, core.reconciler.tally.restarts) == (0, 1)
+    assert (core.known.tally.drift, core.known.tally.restarts) == (0, 1)
     core.tgtd.targets.clear()
     changes = core.settle()
-    assert core.reconciler.tally.drift == changes > 0
+    assert core.known.tally.drift == changes > 0
     events = core.service.events.after(0, 1000) or []
     assert [event.about for event in events if event.kind == "drift"] == [{"changes": changes}]
 
@@ -155,7 +155,7 @@ def test_a_lun_that_is_tried_again_and_again_is_no_drift(core: Core) -> None:
     (core.folder / f"{T}.img").unlink()
     for _ in range(3):
         core.settle()
-    assert core.reconciler.failures
+    assert core.known.failures
     image(core.folder / f"{T}.img", 1)
-    wait_until(lambda: core.settle() >= 0 and not core.reconciler.failures)
-    assert core.reconciler.tally.drift == 0
+    wait_until(lambda: core.settle() >= 0 and not core.known.failures)
+    assert core.known.tally.drift == 0

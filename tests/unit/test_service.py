@@ -14,11 +14,11 @@ from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
 from storlever.receipt import Receipt
-from storlever.store import MemoryStore
 from storlever.territory import Territory
-from storlever.tgtd.backend import Files
 from storlever.tgtd.memory import Unit
+from storlever.tgtd.openings import Files
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
+from storlever.twins import MemoryStore
 from storlever.warning import AIO_WARNING, SHORT_SECRET_WARNING
 from tests.others import unchecked
 from tests.unit.core import FOREIGN, Core, Crash, MortalStore
@@ -259,7 +259,7 @@ def test_a_lun_that_tgtd_refuses_rests_before_it_is_tried_again(core: Core) -> N
     core.tgtd.restart()
     (core.folder / "1.img").unlink()
     (core.folder / "1.img").symlink_to(core.folder)
-    core.backend._files = Credulous(Territory(core.folder / "private"))
+    core.backend._openings._files = Credulous(Territory(core.folder / "private"))
     core.settle()
     assert "does not accept" in str(core.service.unit(T, 1).reason)
     asked = core.tgtd.requests
@@ -280,7 +280,7 @@ def test_a_failing_lun_can_be_mended_moved_and_removed(core: Core) -> None:
     core.service.edit_unit(T, 1, {"backing_path": str(core.folder / "2.img")})
     assert core.service.unit(T, 1).state == "ready"
     core.service.remove_unit(T, 1)
-    assert core.reconciler.failures == {}
+    assert core.known.failures == {}
 
 
 def test_a_failing_lun_is_removed_as_any_other(core: Core) -> None:
@@ -716,7 +716,7 @@ def test_what_the_last_tgtd_was_being_told_says_nothing_of_the_next(core: Core) 
 
 def test_an_aio_lun_that_the_machine_has_no_room_for_is_not_tried(core: Core) -> None:
     """tgtd would close a descriptor that is somebody's session."""
-    core.backend._files = Crowded(Territory(core.folder / "private"))
+    core.backend._openings._files = Crowded(Territory(core.folder / "private"))
     asked = core.tgtd.requests
     with pytest.raises(Unfit, match="no room"):
         add_unit(core, backing_type=BackingType.AIO)
@@ -822,7 +822,7 @@ def test_no_target_is_opened_to_a_password_in_doubt(core: Core) -> None:
         life.service.edit_target(U, addresses=("10.0.0.1",))
     assert admitted(life, U) == [False, False]
     life.log_out()
-    life.reconciler.glance(life.service.inventory)
+    life.passes.glance(life.service.inventory)
     life.settle()
     assert life.settle() == 0
     assert admitted(life, U) == [True, False]
@@ -872,7 +872,7 @@ def test_what_only_others_would_make_of_our_target_is_put_right(core: Core) -> N
     core.tgtd.exchange(unchecked(Mode.ACCOUNT, Op.BIND, ("user", "\t"), tid=1))
     core.tgtd.exchange(unchecked(Mode.UNIT, Op.NEW, tid=1, lun=300))
     core.settle()
-    assert core.reconciler.failures == {}
+    assert core.known.failures == {}
     assert core.settle() == 0
     target = core.tgtd.targets[1]
     assert (target.names, target.bound.visible(), target.units) == ([], [], {})
@@ -964,18 +964,18 @@ class Swapping(Machine):
 
 
 def test_a_new_lun_whose_file_is_swapped_before_tgtd_opens_it_is_gone(core: Core) -> None:
-    core.backend._files = Swapping(image(core.folder / "other", 2))
+    core.backend._openings._files = Swapping(image(core.folder / "other", 2))
     with pytest.raises(Refused, match="replaced") as caught:
         add_unit(core)
     assert caught.value.code == "backing-store-changed"
     assert units(core) == {}
-    assert core.reconciler.down is None
+    assert core.known.down is None
 
 
 def test_an_edited_lun_whose_new_file_is_swapped_stands_on_its_old_one(core: Core) -> None:
     add_unit(core)
     swapping = Swapping(image(core.folder / "other", 2))
-    core.backend._files = Once(swapping, core.backend._files)
+    core.backend._openings._files = Once(swapping, core.backend._openings._files)
     with pytest.raises(Refused, match="replaced"):
         core.service.edit_unit(T, 1, {"backing_path": f"{core.folder}/2.img"})
     assert units(core)[1].path == f"{core.folder}/1.img"
@@ -997,7 +997,7 @@ def test_a_pass_does_not_serve_what_was_swapped_in_and_lets_it_rest(core: Core) 
     """Each try makes and removes a unit, which all sessions of the target hear of."""
     add_unit(core)
     core.tgtd.restart()
-    core.backend._files = Swapping(image(core.folder / "other", 2))
+    core.backend._openings._files = Swapping(image(core.folder / "other", 2))
     core.settle()
     assert units(core) == {}
     assert "replaced" in str(core.service.unit(T, 1).reason)
@@ -1022,7 +1022,7 @@ def test_a_path_that_leads_out_of_the_roots_by_now_is_not_served(core: Core) -> 
     """Not by a pass, not when it is given again, and not when the LUN comes back online."""
     (core.folder / "open").mkdir()
     territory = Territory(core.folder / "private", roots=[core.folder / "open"])
-    core.backend._files = core.service._shelf._host = Machine(territory)
+    core.backend._openings._files = core.service._shelf._host = Machine(territory)
     link = core.folder / "open/link"
     link.symlink_to(image(core.folder / "open/a", 1))
     core.service.add_unit(T, 7, {"backing_path": str(link)})

@@ -156,7 +156,7 @@ def test_who_asks_for_access_hears_the_rule_and_a_reason(core: Core, client: Tes
     assert HOST in answer.json()["reason"]
     answer = client.get(f"{TARGET}/access", params={"initiator": OTHER})
     assert (answer.json()["admitted"], answer.json()["rule"]) == (False, "unlisted")
-    core.reconciler.down = "tgtd has died"
+    core.known.down = "tgtd has died"
     assert client.get(f"{TARGET}/access").json()["rule"] == "state"
 
 

@@ -21,7 +21,8 @@ from storlever.model import Account, DiscoveryAuth, LogicalUnit, Pending, Target
 from storlever.notes import FileNotes
 from storlever.schema import APPLICATION_ID, MIGRATIONS, PAST, PRAGMAS, TABLES
 from storlever.seal import Seal
-from storlever.store import MemoryStore, SqliteStore, Witness
+from storlever.store import SqliteStore, Witness
+from storlever.twins import MemoryStore
 from tests.keys import keys_in
 from tests.points import Control
 from tests.sql import bring_back, execute

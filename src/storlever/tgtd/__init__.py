@@ -1,6 +1,7 @@
 """All that knows tgtd: its frames, its text, its errors, its process.
 
-`wire` builds and reads frames, `transport` exchanges them, `show` reads tgtd's text, `backend`
-turns changes into requests and error numbers into errors, `process` finds or runs the daemon,
-`memory` is the daemon's in-memory twin.
+`wire` builds and reads frames, `transport` exchanges them, `show` reads tgtd's text, `refusal`
+turns error numbers into errors. On those stands `life`, on that what is asked about each of
+`connections`, `accounts`, `targets` and `units` (with `openings`), and `lookout`; `backend` is all
+of them to the core. `process` finds or runs the daemon, `memory` is the daemon's in-memory twin.
 """

@@ -21,8 +21,8 @@ from storlever import failpoint
 from storlever.endpoint import Endpoint
 from storlever.errors import Unavailable
 from storlever.tgtd import show
-from storlever.tgtd.backend import Peer
 from storlever.tgtd.hole import known_hole
+from storlever.tgtd.life import Peer
 from storlever.tgtd.transport import NotRunning, Silent, SocketTransport
 from storlever.tgtd.wire import Mode, Op, Request
 

@@ -315,7 +315,7 @@ class Living(RuleBasedStateMachine):
     def glance(self) -> None:
         """As the loop does between two passes."""
         with contextlib.suppress(Unavailable):
-            if self.world.reconciler.glance(self.world.service.inventory):
+            if self.world.passes.glance(self.world.service.inventory):
                 return
         self.recover()
 

@@ -8,17 +8,18 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from storlever.backing import Machine
+from storlever.enforcer import Enforcer
+from storlever.knowledge import Knowledge
 from storlever.names import GUARD
-from storlever.notes import MemoryNotes
-from storlever.reconciler import Reconciler
+from storlever.passes import Passes
 from storlever.service import Service
-from storlever.store import MemoryStore
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import MemoryTgtd
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.transport import SocketTransport, Transport
 from storlever.tgtd.wire import EVERY, Device, Mode, Op, Request
+from storlever.twins import MemoryNotes, MemoryStore
 from tests.torture.tgtd.printed import Printed, read
 from tests.unit.core import Core, MortalStore
 from tests.world import Tgtd
@@ -40,7 +41,7 @@ class World(ABC):
 
     @property
     @abstractmethod
-    def reconciler(self) -> Reconciler: ...
+    def passes(self) -> Passes: ...
 
     @abstractmethod
     def be_reborn(self) -> None: ...
@@ -55,7 +56,7 @@ class World(ABC):
 
     def settle(self) -> int:
         """A full pass; how many changes it took."""
-        return self.reconciler.full_pass(self.service.inventory)
+        return self.passes.full(self.service.inventory)
 
     def tell(self, request: Request) -> None:
         """As others do, who are not refused."""
@@ -87,8 +88,8 @@ class TwinWorld(World):
         return self.core.service
 
     @property
-    def reconciler(self) -> Reconciler:
-        return self.core.reconciler
+    def passes(self) -> Passes:
+        return self.core.passes
 
     def be_reborn(self) -> None:
         self.core = self.core.reborn()
@@ -136,16 +137,16 @@ class RealWorld(World):
         transport = SocketTransport(self.tgtd.socket_path)
         machine = Machine(Territory(self.tgtd.root / "private"))
         backend = TgtdBackend(transport, AttachedTgtd(transport), machine)
-        self._reconciler = Reconciler(backend, self._notes)
-        self._service = Service(self._store, self._reconciler, machine, threading.RLock())
+        self._passes = Passes(Knowledge(backend, self._notes))
+        self._service = Service(self._store, Enforcer(self._passes), machine, threading.RLock())
 
     @property
     def service(self) -> Service:
         return self._service
 
     @property
-    def reconciler(self) -> Reconciler:
-        return self._reconciler
+    def passes(self) -> Passes:
+        return self._passes
 
     def be_reborn(self) -> None:
         self._be_born()

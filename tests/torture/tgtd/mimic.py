@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from storlever.inventory import Inventory
-from storlever.notes import MemoryNotes
-from storlever.reconciler import Reconciler
-from storlever.tgtd.backend import Peer, TgtdBackend
+from storlever.knowledge import Knowledge
+from storlever.passes import Passes
+from storlever.tgtd.backend import TgtdBackend
+from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
 from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from storlever.twins import MemoryNotes
 from tests.backends import Exchanging
 from tests.initiator import Initiator
 from tests.torture.tgtd.garbled import Garbler
@@ -36,7 +38,7 @@ def recorded(tgtd: Tgtd, desired: Inventory) -> Answers:
     """Of a tgtd that has what is desired, and a target besides that gets session after session."""
     transport = SocketTransport(tgtd.socket_path)
     backend = TgtdBackend(transport, AttachedTgtd(transport), NOTHING_PRIVATE)
-    Reconciler(backend, MemoryNotes()).full_pass(desired)
+    Passes(Knowledge(backend, MemoryNotes())).full(desired)
     tgtd.admin("new", "target", "--tid", "77", "-T", OPEN)
     tgtd.admin("bind", "target", "--tid", "77", "-I", "ALL")
     path = str(image(tgtd.root / "open.img", 1))
