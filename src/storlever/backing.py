@@ -6,7 +6,7 @@ import re
 import stat
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -226,8 +226,16 @@ def _swap(identity: str) -> str | None:
 
 
 def _swaps() -> list[str]:
-    lines = os.pread(_swaps_file(), 1 << 16, 0).splitlines()[1:]
+    lines = b"".join(_pages(_swaps_file())).splitlines()[1:]
     return [os.fsdecode(_unescaped(line.split()[0])) for line in lines]
+
+
+def _pages(file: int) -> Iterator[bytes]:
+    """/proc gives no more than a page at once, however much is asked for."""
+    at = 0
+    while page := os.pread(file, 1 << 16, at):
+        yield page
+        at += len(page)
 
 
 @cache

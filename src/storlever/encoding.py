@@ -11,26 +11,49 @@ import msgspec
 
 Kind = TypeVar("Kind")
 
+DELETE = "\x7f"
+"""ASCII, and json has it as an escape all the same."""
 _ENCODER = msgspec.json.Encoder()
 _SORTED = msgspec.json.Encoder(order="sorted")
 
 
 def encoded(value: Any) -> str:
     """Without blanks. Raises TypeError for what JSON has no word for."""
-    return _ENCODER.encode(value).decode()
+    try:
+        return _ENCODER.encode(value).decode()
+    except UnicodeEncodeError:  # half a character, as in the name of a user that is no UTF-8
+        return _escaped(value)
 
 
 def decoded(text: str, kind: type[Kind]) -> Kind:
-    """A value of that kind, in all its parts. Raises ValueError where it is none, and what the kind
-    raises for parts that do not fit."""
-    return msgspec.json.decode(text, type=kind)
+    """A value of that kind, in all its parts. Raises ValueError where it is none, or says more than
+    the kind has fields for, and what the kind raises for parts that do not fit."""
+    value = msgspec.json.decode(text, type=kind)
+    if _more(msgspec.json.decode(text), msgspec.to_builtins(value)):
+        raise ValueError(f"says more than a {kind.__name__} can")
+    return value
+
+
+def _more(said: Any, understood: Any) -> bool:
+    match said, understood:
+        case dict(), dict():
+            return any(
+                key not in understood or _more(each, understood[key]) for key, each in said.items()
+            )
+        case list(), tuple():
+            return any(map(_more, said, understood))
+    return False
 
 
 def canonical(value: Any) -> str:
-    """Keys sorted, no blanks, ASCII alone: of the same value, always the same text."""
-    text = _SORTED.encode(value).decode()
-    return text if text.isascii() else _escaped(text)
+    """Keys sorted, no blanks, printable ASCII alone: of the same value, always the same text, and
+    the one that json makes."""
+    try:
+        text = _SORTED.encode(value).decode()
+    except UnicodeEncodeError:
+        return _escaped(value)
+    return text if text.isascii() and DELETE not in text else _escaped(value)
 
 
-def _escaped(text: str) -> str:
-    return json.dumps(json.loads(text), separators=(",", ":"))
+def _escaped(value: Any) -> str:
+    return json.dumps(msgspec.to_builtins(value, order="sorted"), separators=(",", ":"))

@@ -42,6 +42,7 @@ class Standing(Writer):
         machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
         stands = self._stands(edit, again, given=given, at=at or {})
         if not stands:
+            self._shelf.see(self._known.foreign)  # while their paths lead where they did
             self._enact(edit, force=force)
             return
         stores = self._usable(stands, edit, overrule=overrule)

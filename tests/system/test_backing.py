@@ -422,6 +422,19 @@ def test_swap_is_409(loop: Path, storlever: StorLever, tmp_path: Path) -> None:
         storlever.api("DELETE", unit, expect=200)
 
 
+def test_swap_is_409_however_much_of_it_there_is(storlever: StorLever, tmp_path: Path) -> None:
+    """/proc tells of it a page at a time, and the kernel takes some thirty, of long names."""
+    target = storlever.add_target()
+    files = [tmp_path / f"{number:02}{'x' * 240}" for number in range(20)]
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            file.write_bytes(bytes(1 << 20))
+            file.chmod(0o600)
+            stack.enter_context(swapping(file))
+        for file in files:
+            assert post(storlever, target, file)["code"] == "backing-store-held"
+
+
 def test_mounted_device_is_409_by_any_of_its_nodes(
     loop: Path, storlever: StorLever, tmp_path: Path
 ) -> None:

@@ -99,3 +99,12 @@ def test_a_file_that_takes_the_place_of_theirs_is_free(core: Core) -> None:
     for file in ("1.img", "old.img"):
         with pytest.raises(Conflict):
             add_unit(core, 4, file)
+
+
+def test_theirs_are_seen_by_a_write_that_needs_no_store(core: Core) -> None:
+    """The sooner the better: what tgtd has open has another name when the next write comes."""
+    core.service.edit_unit(T, 2, {"write_cache": False})
+    (core.folder / "1.img").rename(core.folder / "old.img")
+    image(core.folder / "1.img", 1)
+    with pytest.raises(Conflict, match="foreign"):
+        add_unit(core, 3, "old.img")

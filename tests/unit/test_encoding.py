@@ -1,0 +1,52 @@
+"""One text for one value: chains and tags of earlier versions still hold."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storlever.encoding import canonical, decoded, encoded
+from storlever.model import LogicalUnit, Target
+from tests.unit.strategies import targets
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def pythons(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+@given(VALUES)
+def test_the_canonical_text_is_what_python_makes(value: object) -> None:
+    assert canonical(value) == pythons(value)
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\x7fä", "\u2028", "\ud800", "a\udcff"])
+def test_what_json_escapes_though_it_need_not_is_escaped_as_ever(text: str) -> None:
+    assert canonical({text: [text]}) == pythons({text: [text]})
+
+
+@given(targets())
+def test_what_is_written_is_read(target: Target) -> None:
+    assert decoded(encoded(target), Target) == target
+
+
+@pytest.mark.parametrize("at", [(), ("access",), ("units", 1)])
+def test_what_a_later_version_says_besides_is_not_passed_over(at: tuple[str | int, ...]) -> None:
+    """It may be what keeps somebody out."""
+    units = tuple(LogicalUnit(lun, "/srv/a", "id", "sn") for lun in (1, 2))
+    document = inner = json.loads(encoded(Target("iqn.2026-01.test:one", units=units)))
+    for step in at:
+        inner = inner[step]
+    inner["more"] = 1
+    with pytest.raises(ValueError, match="more than a Target"):
+        decoded(json.dumps(document), Target)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "user:j\udcf6rg"])
+def test_half_a_character_does_not_keep_a_commit_from_being_told_of(text: str) -> None:
+    assert json.loads(encoded({"who": text})) == {"who": text}
