@@ -8,20 +8,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 
+from storlever.audit import Link
 from storlever.errors import StateFailed, StateUnusable
 from storlever.failpoint import FailPoint
 from storlever.inventory import Direction, Edit, Inventory
-from storlever.model import Account, DiscoveryAuth, LogicalUnit, Pending, Target
+from storlever.model import (
+    Access,
+    Account,
+    DiscoveryAuth,
+    LogicalUnit,
+    Pending,
+    ScsiProduct,
+    Target,
+)
 from storlever.notes import FileNotes
 from storlever.schema import APPLICATION_ID, MIGRATIONS, PAST, PRAGMAS, TABLES
 from storlever.seal import Seal
 from storlever.store import SqliteStore, Witness
+from storlever.token import Token
 from storlever.twins import MemoryStore
 from tests.keys import keys_in
 from tests.points import Control
@@ -472,6 +483,29 @@ def test_a_file_of_schema_0_is_brought_to_the_newest(path: Path) -> None:
     assert loaded(path) == Inventory()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+
+
+def test_a_document_that_says_more_than_before_is_a_new_schema() -> None:
+    """An older program passes over what it does not know, but does not start with a newer schema.
+    Who changes these lines adds a migration."""
+    said = {
+        kind.__name__: " ".join(field.name for field in fields(kind))
+        for kind in (Target, Access, LogicalUnit, ScsiProduct, Account, DiscoveryAuth, Token, Link)
+    }
+    assert (len(MIGRATIONS), said) == (
+        6,
+        {
+            "Target": "name online access incoming outgoing units",
+            "Access": "names addresses",
+            "LogicalUnit": "lun backing_path scsi_id serial_number device_type backing_type "
+            "direct_map write_cache readonly online shared product",
+            "ScsiProduct": "vendor product revision",
+            "Account": "name secret",
+            "DiscoveryAuth": "incoming outgoing",
+            "Token": "name role digest created expires last_used",
+            "Link": "number hash",
+        },
+    )
 
 
 def test_a_file_from_before_commits_were_numbered_is_taken_as_it_is(

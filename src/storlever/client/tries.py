@@ -30,7 +30,7 @@ class Pauses:
     def another(self, least: float = 0.0) -> float | None:
         """How many seconds to wait, at least `least`; None: give up."""
         left = self._end - time.monotonic()
-        if left <= 0 or least > left:
+        if not 0 < left >= least:
             return None
         spread = random.uniform(0.5, 1.0)  # noqa: S311  so that many clients do not come at once
         pause = max(self._next * spread, least)
