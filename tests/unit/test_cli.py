@@ -237,6 +237,13 @@ def test_who_waits_at_a_terminal_sees_for_how_long_and_nobody_else_does(tmp_path
     assert "waiting" not in told(*nobody_there).stderr
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_how_long_to_wait_is_a_number(seconds: str) -> None:
+    done = told("target", "list", f"--wait={seconds}")
+    assert done.returncode == Status.USAGE
+    assert "--wait: must be a number of seconds, 0 or more" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

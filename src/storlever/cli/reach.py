@@ -1,11 +1,12 @@
 """How the commands reach a service that runs."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -51,10 +52,20 @@ def add_flags(parser: ArgumentParser, *, state_dir: bool = True) -> None:
     group.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=0.0,
         help="go on trying, if the service is not there or busy (default: %(default)g)",
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < inf:
+        raise ArgumentTypeError("must be a number of seconds, 0 or more")
+    return seconds
 
 
 def elsewhere(arguments: Namespace, environment: Mapping[str, str]) -> bool:
