@@ -189,7 +189,10 @@ class StorLever:
 
     def start(self, *, ready: bool = True, patience: float = 15) -> "StorLever":
         self.spawn()
-        wait_until(lambda: self.answers(ready=ready), patience)
+        try:
+            wait_until(lambda: self.answers(ready=ready), patience)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log:\n{self.log.read_text()[-4000:]}") from None
         return self
 
     def spawn(self) -> None:
