@@ -26,8 +26,8 @@ from storlever.backing import (
 )
 from storlever.model import LogicalUnit, ScsiProduct
 from storlever.territory import Territory
-from storlever.tgtd.unit import completion
 from storlever.tgtd.wire import Mode, Op, Request
+from storlever.tgtd.words import completion
 
 NOWHERE = Territory(Path("/nowhere"))
 
