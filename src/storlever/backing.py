@@ -287,7 +287,8 @@ def _printable(text: bytes) -> str:
 
 
 class Machine:
-    """This machine, for the service; what of it may be served is its territory."""
+    """This machine: a Host to the service, Files to tgtd's backend. What of it may be served is its
+    territory."""
 
     def __init__(self, territory: Territory) -> None:
         self._territory = territory

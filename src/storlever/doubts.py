@@ -7,7 +7,8 @@ from storlever.protocols import Notes, Peer
 
 
 class Doubts:
-    """Need the caller's lock."""
+    """Kept by `knowledge`; `enforcer` and `passes` tell what they begin and how it ends. Needs the
+    caller's lock."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes

@@ -33,7 +33,7 @@ CHEAP_LOOK = 0.02
 
 
 class Enforcer:
-    """Needs the caller's lock."""
+    """For `writer`. Needs the caller's lock."""
 
     def __init__(self, passes: Passes) -> None:
         self.known = passes.known

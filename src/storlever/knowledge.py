@@ -1,6 +1,8 @@
-"""What is known of tgtd, by looks at it and by the changes that were made since.
+"""The core's only way to tgtd: looks at it and changes of it, and what is known of it by them.
 
-A look at everything is dear, because tgtd serves nobody while it prints.
+What it has is `observed`; besides, there is which life of it that is of, whether it is there, what
+could not be done, and what is foreign. A look at everything is dear, because tgtd serves nobody
+while it prints.
 """
 
 import secrets
@@ -42,8 +44,9 @@ PARTING = 2.0
 
 
 class Knowledge:
-    """Of one daemon, life after life. Methods that change anything need the caller's lock; `down`,
-    `failures` and `foreign` can be read without it."""
+    """Of one daemon, life after life; `passes`, `enforcer`, `writer`, `loop` and `sampler` share
+    one. Methods that change anything need the caller's lock; `down`, `failures` and `foreign` can
+    be read without it."""
 
     def __init__(self, backend: Backend, notes: Notes) -> None:
         self.backend = backend
@@ -63,7 +66,8 @@ class Knowledge:
         self.looking = 0.0
         """Seconds that the last look at everything took."""
         self.opened: set[Place] = set()
-        """LUNs that may stand on another file since somebody last emptied this."""
+        """LUNs that may stand on another file than `writer` has claimed for them, which it does as
+        it empties this."""
         self.failures: dict[Failed, str] = {}
         """(target, LUN or None for the target) -> why it is not served."""
         self.backoff = Backoff()

@@ -99,8 +99,9 @@ class Write:
 
 
 class Writer:
-    """Carries out calls of methods of Service, which is one, in turn and in groups. In such a call,
-    `_write` or `_turn` is around what it does, and `_enact`, `_welcome` or `_take` does it."""
+    """What Service is made of, with Standing: carries out calls of its methods in turn and in
+    groups. In such a call, `_write` or `_turn` is around what it does, and `_enact`, `_welcome` or
+    `_take` does it."""
 
     def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
         self._store = store
