@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from storlever import failpoint
-from storlever.change import Change, DeleteAccount, EndSessions, UnbindIncoming
+from storlever.change import Change, DeleteAccount, EndSessions, UnbindIncoming, UnitChange
 from storlever.errors import (
     Conflict,
     NotFound,
@@ -219,8 +219,9 @@ class Enforcer:
         try:
             yield from self.known.talk(change)
         except Unfit:
-            lun = lun_of(change)
-            if lun is None or (getattr(change, "target", ""), lun) not in self.known.failures:
+            if not isinstance(change, UnitChange):
+                raise
+            if (change.target, lun_of(change)) not in self.known.failures:
                 raise
 
     # -- adoption

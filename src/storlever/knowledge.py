@@ -129,11 +129,7 @@ class Knowledge:
         if peer == self.peer:
             observed.learn(self.observed, unknown)
         else:
-            self.backoff.clear()
-            self.doubts.half_done = pending
-            self.tally.restarts += self.peer is not None
-            if self.doubts.is_settled(peer):
-                observed.learn(_expected(desired), pending)
+            self._meet(peer, observed, desired, pending)
         ours = pending.targets.union(desired.targets)
         theirs = sorted(observed.targets.keys() - ours)
         self.foreign = tuple(map(observed.targets.__getitem__, theirs))
@@ -141,6 +137,15 @@ class Knowledge:
             account for target in self.foreign for account in target.bindings.accounts
         )
         self.observed, self.peer = observed, peer
+
+    def _meet(self, peer: Peer, observed: Observed, desired: Inventory, pending: Pending) -> None:
+        """Another life than before: what does not hold in it is forgotten. One that had what is
+        stored, as the notes tell, has it still."""
+        self.backoff.clear()
+        self.doubts.half_done = pending
+        self.tally.restarts += self.peer is not None
+        if self.doubts.is_settled(peer):
+            observed.learn(_expected(desired), pending)
 
     # -- changing
 

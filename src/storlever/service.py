@@ -51,7 +51,7 @@ class Service(Standing):
 
     def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
         super().__init__(store, enforcer, host, lock)
-        self.sampler = Sampler(self._known, lambda: self.inventory, self.events)
+        self.sampler = Sampler(self._known, lambda: self.inventory)
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
