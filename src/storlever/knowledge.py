@@ -17,13 +17,14 @@ from storlever.alarm import Alarm
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, DeleteUnit, UpdateUnit
 from storlever.doubts import Doubts
-from storlever.errors import Conflict, Swapped, Unavailable, Untrusted
+from storlever.errors import Conflict, NotFound, Swapped, Unavailable, Untrusted
 from storlever.events import Events
 from storlever.failures import Failed
 from storlever.inventory import Inventory
 from storlever.model import (
     Account,
     Bindings,
+    DiscoveryAuth,
     ObservedTarget,
     ObservedUnit,
     Pending,
@@ -146,6 +147,28 @@ class Knowledge:
         self.tally.restarts += self.peer is not None
         if self.doubts.is_settled(peer):
             observed.learn(_expected(desired), pending)
+
+    def stranger(self, name: str, desired: Inventory) -> ObservedTarget:
+        """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
+        where one of its users is not its alone: its password would have to be made anew."""
+        self.refresh(desired)
+        found = next((target for target in self.foreign if target.name == name), None)
+        if found is None:
+            raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")
+        if shared := found.bindings.accounts & self._used_besides(found, desired):
+            raise Conflict(
+                f"others use users of target {name} too: {', '.join(sorted(shared))}",
+                code="user-foreign",
+            )
+        return found
+
+    def _used_besides(self, foreign: ObservedTarget, desired: Inventory) -> set[str]:
+        """Users of all else that is not ours."""
+        others = (target for target in self.foreign if target is not foreign)
+        used = {account for target in others for account in target.bindings.accounts}
+        if desired.discovery == DiscoveryAuth():
+            used |= self.observed.discovery.accounts
+        return used - {GUARD}
 
     # -- changing
 

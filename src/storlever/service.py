@@ -385,7 +385,7 @@ class Service(Standing):
         wish of ours, or is not its alone."""
         with self._write():
             self._latest.add_target(name)  # it must not be ours
-            target = wished(self._enforcer.stranger(name, self._latest))
+            target = wished(self._known.stranger(name, self._latest))
             for account in accounts:
                 self._latest.require_same_secret(account)
             edit = self._latest.add_whole(target, accounts)

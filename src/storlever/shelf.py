@@ -40,9 +40,9 @@ class Stand:
 
     place: Place
     unit: LogicalUnit
-    old: LogicalUnit | None = None
-    given: bool = True
-    at: str = ""
+    old: LogicalUnit | None
+    given: bool
+    at: str
 
     @property
     def moves(self) -> bool:

@@ -283,7 +283,7 @@ class Writer:
             self._steps += steps(edit, self._latest, self._latest.after(edit), (), self._count)
             return
         self._edit = edit
-        self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))
+        self._group = self._group.joined(Group.of(edit, self._latest))
 
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""

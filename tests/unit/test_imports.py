@@ -57,7 +57,7 @@ MAY = {
     "names observed plan protocols tally",
     "passes": "change errors failpoint failures inventory knowledge model names observed plan "
     "protocols",
-    "enforcer": "change errors failpoint failures inventory knowledge model names passes plan "
+    "enforcer": "change errors failpoint failures inventory knowledge model passes plan "
     "protocols",
     "sampler": "clock counters errors events inventory knowledge model",
     "keeper": "errors service",
