@@ -57,8 +57,7 @@ MAY = {
     "names observed plan protocols tally",
     "passes": "change errors failpoint failures inventory knowledge model names observed plan "
     "protocols",
-    "enforcer": "change errors failpoint failures inventory knowledge model passes plan "
-    "protocols",
+    "enforcer": "change errors failpoint failures inventory model passes plan protocols",
     "sampler": "clock counters errors events inventory knowledge model",
     "keeper": "errors service",
     "loop": "errors failpoint inventory passes",
@@ -79,7 +78,7 @@ MAY = {
     "keyfile": "durable errors seal",
     "schema": "durable errors seal",
     "state": "config home journal keyfile notes store",
-    "store": "audit drawer encoding errors failpoint history inventory journal model principal "
+    "store": "audit drawer encoding errors failpoint history inventory journal model "
     "receipt schema seal token",
     "notes": "encoding errors model",
     "twins": "audit history inventory journal model receipt schema store",
@@ -161,7 +160,7 @@ FOR_WEB = {
 FOR_CLI = {"__init__", "audit", "config", "errors", "home", "logs", "names", "principal", "token"}
 BESIDE = {"cli": "client"}
 FOR_COMMANDS = {
-    "cli.serve": {"daemon"},
+    "cli.serve": {"assembly"},
     "cli.stopped": {"clock", "user", "inventory", "state", "store"},
     "cli.cert": {"certificate"},
 }
@@ -223,7 +222,7 @@ def test_a_module_knows_only_those_inward_of_it(name: str) -> None:
 
 
 def test_every_module_has_its_rule() -> None:
-    flat = {name for name in FILES if "." not in name} - {"__init__", "daemon"}
+    flat = {name for name in FILES if "." not in name} - {"__init__", "assembly"}
     assert flat == MAY.keys()
 
 
@@ -263,7 +262,7 @@ def test_only_the_web_imports_a_web_framework() -> None:
 
 def test_only_the_composition_root_knows_the_concrete_classes() -> None:
     for name in FILES:
-        if name in {"daemon", "state", "cli.stopped"}:
+        if name in {"assembly", "state", "cli.stopped"}:
             continue
         taken = {each.rpartition(".")[2] for each in imported(name)} & CONCRETE
         assert not taken or (name.startswith("tgtd.") and taken == {"SocketTransport"}), name
