@@ -299,10 +299,10 @@ class Writer:
         except Exception:
             self._abandon()
             raise
-        # Nothing can fail between a commit and these lines.
+        # Nothing can fail between a commit and these two lines (docs/decisions/0014).
         self.inventory = group.after
-        self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
+        self.events.publish(*of_edit(group.edit, group.before))
         self._known.opened |= group.left  # what came was claimed as it did
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished
