@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from storlever.model import ScsiProduct
-from storlever.territory import Territory, is_settled
+from storlever.territory import Territory, is_fixed
 
 
 class Kind(StrEnum):
@@ -287,7 +287,8 @@ def _printable(text: bytes) -> str:
 
 
 class Machine:
-    """This machine, for the service; what of it may be served is its territory."""
+    """This machine: a Host to the service, Files to tgtd's backend. What of it may be served is its
+    territory."""
 
     def __init__(self, territory: Territory) -> None:
         self._territory = territory
@@ -303,10 +304,10 @@ class Machine:
         """Raises Unusable."""
         return look(path, self._territory)
 
-    def settled(self, path: str) -> bool:
+    def fixed(self, path: str) -> bool:
         """Whether only the superuser (or we) can change what the path leads to."""
         try:
-            return is_settled(path)
+            return is_fixed(path)
         except OSError:  # nothing is there now
             return False
 

@@ -1,4 +1,4 @@
-"""The changes that can be asked of tgtd, one small step each.
+"""The changes that can be asked of tgtd, each as small as can be.
 
 `target` is the target's iSCSI name; in the bindings None stands for discovery.
 """

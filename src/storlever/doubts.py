@@ -7,7 +7,8 @@ from storlever.protocols import Notes, Peer
 
 
 class Doubts:
-    """Need the caller's lock."""
+    """Kept by `knowledge`; `enforcer` and `passes` tell what they begin and how it ends. Needs the
+    caller's lock."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -26,7 +27,7 @@ class Doubts:
         self._unfinished, self.half_done = names.joined(self._unfinished), left
 
     def abandon(self) -> Pending:
-        """What is in force is not going to be durable; what is half done besides."""
+        """What is in force will not be durable: it is half done, too. Returns what was before."""
         left = self.half_done
         self._unfinished, self.half_done = NOTHING_PENDING, self._unfinished.joined(left)
         return left

@@ -11,7 +11,7 @@ import msgspec
 
 Kind = TypeVar("Kind")
 
-DELETE = "\x7f"
+_DELETE = "\x7f"
 """ASCII, and json has it as an escape all the same."""
 _ENCODER = msgspec.json.Encoder()
 _SORTED = msgspec.json.Encoder(order="sorted")
@@ -38,7 +38,7 @@ def canonical(value: Any) -> str:
         text = _SORTED.encode(value).decode()
     except UnicodeEncodeError:
         return _escaped(value)
-    return text if text.isascii() and DELETE not in text else _escaped(value)
+    return text if text.isascii() and _DELETE not in text else _escaped(value)
 
 
 def _escaped(value: Any) -> str:

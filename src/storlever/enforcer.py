@@ -8,10 +8,9 @@ from dataclasses import replace
 import structlog
 
 from storlever import failpoint
-from storlever.change import Change, DeleteAccount, EndSessions, UnbindIncoming
+from storlever.change import Change, DeleteAccount, EndSessions, UnbindIncoming, UnitChange
 from storlever.errors import (
     Conflict,
-    NotFound,
     Refused,
     StorLeverError,
     Unavailable,
@@ -20,8 +19,7 @@ from storlever.errors import (
 )
 from storlever.failures import lun_of
 from storlever.inventory import Inventory
-from storlever.model import DiscoveryAuth, ObservedTarget, Pending, Target
-from storlever.names import GUARD
+from storlever.model import Pending, Target
 from storlever.passes import Passes
 from storlever.plan import Plan, Scope
 from storlever.protocols import Talk
@@ -33,7 +31,7 @@ CHEAP_LOOK = 0.02
 
 
 class Enforcer:
-    """Needs the caller's lock."""
+    """For `writer`. Needs the caller's lock."""
 
     def __init__(self, passes: Passes) -> None:
         self.known = passes.known
@@ -219,33 +217,12 @@ class Enforcer:
         try:
             yield from self.known.talk(change)
         except Unfit:
-            lun = lun_of(change)
-            if lun is None or (getattr(change, "target", ""), lun) not in self.known.failures:
+            if not isinstance(change, UnitChange):
+                raise
+            if (change.target, lun_of(change)) not in self.known.failures:
                 raise
 
     # -- adoption
-
-    def stranger(self, name: str, desired: Inventory) -> ObservedTarget:
-        """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
-        where one of its users is not its alone: its password would have to be made anew."""
-        self.known.refresh(desired)
-        found = next((target for target in self.known.foreign if target.name == name), None)
-        if found is None:
-            raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")
-        others = {
-            account
-            for target in self.known.foreign
-            if target is not found
-            for account in target.bindings.accounts
-        }
-        if desired.discovery == DiscoveryAuth():
-            others |= self.known.observed.discovery.accounts
-        if shared := found.bindings.accounts & others - {GUARD}:
-            raise Conflict(
-                f"others use users of target {name} too: {', '.join(sorted(shared))}",
-                code="user-foreign",
-            )
-        return found
 
     def welcome(self, target: Target, users: frozenset[str]) -> None:
         """Before it is durable that the target is ours: note that the secrets which tgtd has of

@@ -29,7 +29,14 @@ class Group:
         return cls(inventory, inventory)
 
     @classmethod
-    def of(cls, edit: Edit, before: Inventory, reopen: frozenset[Place], *, force: bool) -> "Group":
+    def of(
+        cls,
+        edit: Edit,
+        before: Inventory,
+        reopen: frozenset[Place] = frozenset(),
+        *,
+        force: bool = False,
+    ) -> "Group":
         forced = frozenset(edit.targets) if force else frozenset()
         return cls(before, before.after(edit), edit, _changed(edit, before), reopen, forced)
 

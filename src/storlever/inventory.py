@@ -108,7 +108,7 @@ class Inventory:
         return unit
 
     def units(self, name: str) -> tuple[LogicalUnit, ...]:
-        """None where there is no such target."""
+        """() where there is no such target."""
         target = self.targets.get(name)
         return target.units if target else ()
 

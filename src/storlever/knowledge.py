@@ -1,6 +1,8 @@
-"""What is known of tgtd, by looks at it and by the changes that were made since.
+"""The core's only way to tgtd: looks at it and changes of it, and what is known of it by them.
 
-A look at everything is dear, because tgtd serves nobody while it prints.
+What it has is `observed`; besides, there is which life of it that is of, whether it is there, what
+could not be done, and what is foreign. A look at everything is dear, because tgtd serves nobody
+while it prints.
 """
 
 import secrets
@@ -15,13 +17,14 @@ from storlever.alarm import Alarm
 from storlever.backoff import Backoff
 from storlever.change import Change, CreateUnit, DeleteUnit, UpdateUnit
 from storlever.doubts import Doubts
-from storlever.errors import Conflict, Swapped, Unavailable, Untrusted
+from storlever.errors import Conflict, NotFound, Swapped, Unavailable, Untrusted
 from storlever.events import Events
 from storlever.failures import Failed
 from storlever.inventory import Inventory
 from storlever.model import (
     Account,
     Bindings,
+    DiscoveryAuth,
     ObservedTarget,
     ObservedUnit,
     Pending,
@@ -42,8 +45,9 @@ PARTING = 2.0
 
 
 class Knowledge:
-    """Of one daemon, life after life. Methods that change anything need the caller's lock; `down`,
-    `failures` and `foreign` can be read without it."""
+    """Of one daemon, life after life; `passes`, `enforcer`, `writer`, `loop` and `sampler` share
+    one. Methods that change anything need the caller's lock; `down`, `failures` and `foreign` can
+    be read without it."""
 
     def __init__(self, backend: Backend, notes: Notes) -> None:
         self.backend = backend
@@ -63,7 +67,8 @@ class Knowledge:
         self.looking = 0.0
         """Seconds that the last look at everything took."""
         self.opened: set[Place] = set()
-        """LUNs that may stand on another file since somebody last emptied this."""
+        """LUNs that may stand on another file than `writer` has claimed for them, which it does as
+        it empties this."""
         self.failures: dict[Failed, str] = {}
         """(target, LUN or None for the target) -> why it is not served."""
         self.backoff = Backoff()
@@ -125,11 +130,7 @@ class Knowledge:
         if peer == self.peer:
             observed.learn(self.observed, unknown)
         else:
-            self.backoff.clear()
-            self.doubts.half_done = pending
-            self.tally.restarts += self.peer is not None
-            if self.doubts.is_settled(peer):
-                observed.learn(_expected(desired), pending)
+            self._meet(peer, observed, desired, pending)
         ours = pending.targets.union(desired.targets)
         theirs = sorted(observed.targets.keys() - ours)
         self.foreign = tuple(map(observed.targets.__getitem__, theirs))
@@ -137,6 +138,37 @@ class Knowledge:
             account for target in self.foreign for account in target.bindings.accounts
         )
         self.observed, self.peer = observed, peer
+
+    def _meet(self, peer: Peer, observed: Observed, desired: Inventory, pending: Pending) -> None:
+        """Another life than before: what does not hold in it is forgotten. One that had what is
+        stored, as the notes tell, has it still."""
+        self.backoff.clear()
+        self.doubts.half_done = pending
+        self.tally.restarts += self.peer is not None
+        if self.doubts.is_settled(peer):
+            observed.learn(_expected(desired), pending)
+
+    def stranger(self, name: str, desired: Inventory) -> ObservedTarget:
+        """A target that is not ours, as tgtd has it now. Raises NotFound, Unavailable, and Conflict
+        where one of its users is not its alone: its password would have to be made anew."""
+        self.refresh(desired)
+        found = next((target for target in self.foreign if target.name == name), None)
+        if found is None:
+            raise NotFound(f"tgtd has no foreign target {name!r}", code="target-not-found")
+        if shared := found.bindings.accounts & self._used_besides(found, desired):
+            raise Conflict(
+                f"others use users of target {name} too: {', '.join(sorted(shared))}",
+                code="user-foreign",
+            )
+        return found
+
+    def _used_besides(self, foreign: ObservedTarget, desired: Inventory) -> set[str]:
+        """Users of all else that is not ours."""
+        others = (target for target in self.foreign if target is not foreign)
+        used = {account for target in others for account in target.bindings.accounts}
+        if desired.discovery == DiscoveryAuth():
+            used |= self.observed.discovery.accounts
+        return used - {GUARD}
 
     # -- changing
 

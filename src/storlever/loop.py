@@ -29,7 +29,7 @@ OUR_FAULT = "an error in StorLever itself; see its log"
 
 
 class Loop:
-    """`desired` is asked with the lock held."""
+    """`run` is for a thread of its own. `desired` is asked with the lock held."""
 
     def __init__(
         self, passes: Passes, desired: Callable[[], Inventory], lock: threading.RLock

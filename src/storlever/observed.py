@@ -1,7 +1,7 @@
-"""What we know of tgtd, moved along by every change that is applied to it.
+"""What tgtd has, as far as that is known: targets, accounts, bindings.
 
-This is the one mutable value of the core: `Observed` is replaced by each full look at tgtd, and
-between two looks `apply` keeps it true. The per-target step, `after`, is pure.
+A value without a daemon: `knowledge` replaces it by each full look, and between two looks has
+`apply` keep it true. The per-target step, `after`, is pure.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
-"""Bringing tgtd to what is desired as a whole.
+"""Bringing tgtd to what is desired as a whole: passes, and glances between them.
 
-A pass looks at everything; it runs at start, when tgtd is back after its death, after a write went
-wrong, and on a timer that stretches with the cost of looking. Between two passes, a glance sees at
-a small price whether targets or users came or went.
+A pass looks at everything, and brings all of it into force. A glance sees at a small price whether
+targets or users came or went, and tries again what failed. `loop` says when; what was adopted is
+brought into force by a pass as well.
 """
 
 import time
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Passes:
-    """Need the caller's lock."""
+    """For `loop` and `enforcer`. Needs the caller's lock."""
 
     def __init__(self, known: Knowledge) -> None:
         self.known = known

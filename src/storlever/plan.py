@@ -61,7 +61,7 @@ IN_PLACE = {
 """What tgtd changes on a live unit, besides its path; a passed-through device has its own."""
 
 
-class Step(IntEnum):
+class Phase(IntEnum):
     """The order of a plan. What gives something up comes before CREATE_ACCOUNTS, for all targets;
     what builds up comes after it. All targets are created before any is filled or opened."""
 
@@ -148,28 +148,29 @@ class Plan:
         return sum(1 for _ in self)
 
 
-Steps = list[tuple[Step, Change]]
+Phased = list[tuple[Phase, Change]]
+"""Changes in any order, each with its place in it."""
 
 
 def plan(desired: Inventory, observed: Observed, scope: Scope, guard: Account) -> Plan:
     """The changes that bring what is in scope from `observed` to `desired`, in a safe order."""
     stale = _stale(desired, observed, scope)
-    steps: Steps = []
+    changes: Phased = []
     if scope.discovery:
         auth = desired.discovery
-        steps += _bindings(None, auth.slots, auth.outgoing, observed.discovery, stale)
+        changes += _bindings(None, auth.slots, auth.outgoing, observed.discovery, stale)
     for name in sorted(scope.targets):
         want, have = desired.targets.get(name), observed.targets.get(name)
         if want is None:
-            steps += _removal(have, name in scope.force) if have else []
+            changes += _removal(have, name in scope.force) if have else []
         elif have is None:
-            steps += _creation(want)
-            steps += _rest(want, ObservedTarget(name, ready=want.online), scope, stale)
+            changes += _creation(want)
+            changes += _rest(want, ObservedTarget(name, ready=want.online), scope, stale)
         else:
-            steps += _rest(want, have, scope, stale)
-    needed = {step.name for _, step in steps if isinstance(step, BindIncoming | BindOutgoing)}
-    steps += _accounts(desired, observed, scope, stale, needed, guard)
-    return _ordered(steps)
+            changes += _rest(want, have, scope, stale)
+    needed = {each.name for _, each in changes if isinstance(each, BindIncoming | BindOutgoing)}
+    changes += _accounts(desired, observed, scope, stale, needed, guard)
+    return _ordered(changes)
 
 
 CREATING_LANES = 2
@@ -177,14 +178,14 @@ CREATING_LANES = 2
 about: so they are created first, and by few at a time (docs/decisions/0035)."""
 
 
-def _ordered(steps: Steps) -> Plan:
+def _ordered(changes: Phased) -> Plan:
     giving = list[Change]()
     creating, filling = defaultdict[str, list[Change]](list), defaultdict[str, list[Change]](list)
-    for step, change in sorted(steps, key=lambda pair: pair[0]):
-        if step <= Step.CREATE_ACCOUNTS:
+    for phase, change in sorted(changes, key=lambda pair: pair[0]):
+        if phase <= Phase.CREATE_ACCOUNTS:
             giving.append(change)
         else:
-            targets = creating if step is Step.CREATE_TARGETS else filling
+            targets = creating if phase is Phase.CREATE_TARGETS else filling
             targets[getattr(change, "target", None) or DISCOVERY].append(change)
     new = [creating[name] for name in sorted(creating)]
     return Plan.of(
@@ -219,14 +220,14 @@ def _accounts(
     stale: frozenset[str],
     needed: set[str],
     guard: Account,
-) -> Steps:
+) -> Phased:
     unwanted = {name for name in scope.accounts if name not in desired.accounts}
     going = (stale | (unwanted & observed.accounts.keys())) - observed.pinned
     coming = {name for name in needed if name in stale or name not in observed.accounts}
     known = desired.accounts.set(GUARD, guard)
     return [
-        *((Step.DELETE_ACCOUNTS, DeleteAccount(name)) for name in sorted(going)),
-        *((Step.CREATE_ACCOUNTS, CreateAccount(known[name])) for name in sorted(coming)),
+        *((Phase.DELETE_ACCOUNTS, DeleteAccount(name)) for name in sorted(going)),
+        *((Phase.CREATE_ACCOUNTS, CreateAccount(known[name])) for name in sorted(coming)),
     ]
 
 
@@ -236,17 +237,18 @@ def _bindings(
     outgoing: str | None,
     have: Bindings,
     stale: frozenset[str],
-) -> Steps:
+) -> Phased:
     kept = _kept(slots, have, stale)
-    steps: Steps = [
-        (Step.UNBIND, UnbindIncoming(target, name)) for name in reversed(have.incoming[len(kept) :])
+    changes: Phased = [
+        (Phase.UNBIND, UnbindIncoming(target, name))
+        for name in reversed(have.incoming[len(kept) :])
     ]
-    steps += [(Step.BIND, BindIncoming(target, name)) for name in slots if name not in kept]
+    changes += [(Phase.BIND, BindIncoming(target, name)) for name in slots if name not in kept]
     if have.outgoing is not None and (have.outgoing != outgoing or outgoing in stale):
-        steps.append((Step.UNBIND, UnbindOutgoing(target, have.outgoing)))
+        changes.append((Phase.UNBIND, UnbindOutgoing(target, have.outgoing)))
     if outgoing is not None and (have.outgoing != outgoing or outgoing in stale):
-        steps.append((Step.BIND, BindOutgoing(target, outgoing)))
-    return steps
+        changes.append((Phase.BIND, BindOutgoing(target, outgoing)))
+    return changes
 
 
 def _kept(slots: tuple[str, ...], have: Bindings, stale: frozenset[str]) -> tuple[str, ...]:
@@ -256,22 +258,22 @@ def _kept(slots: tuple[str, ...], have: Bindings, stale: frozenset[str]) -> tupl
     return kept if kept[:1] == (GUARD,) else ()
 
 
-def _removal(have: ObservedTarget, force: bool) -> Steps:
+def _removal(have: ObservedTarget, force: bool) -> Phased:
     return [
-        *((Step.CLOSE, Deny(have.name, entry)) for entry in have.acl),
-        (Step.END_SESSIONS, EndSessions(have.name, force)),
-        (Step.DELETE_TARGETS, DeleteTarget(have.name)),
+        *((Phase.CLOSE, Deny(have.name, entry)) for entry in have.acl),
+        (Phase.END_SESSIONS, EndSessions(have.name, force)),
+        (Phase.DELETE_TARGETS, DeleteTarget(have.name)),
     ]
 
 
-def _creation(want: Target) -> Steps:
-    steps: Steps = [(Step.CREATE_TARGETS, CreateTarget(want.name))]
+def _creation(want: Target) -> Phased:
+    changes: Phased = [(Phase.CREATE_TARGETS, CreateTarget(want.name))]
     if not want.online:
-        steps.append((Step.CREATE_TARGETS, SetReady(want.name, False)))
-    return steps
+        changes.append((Phase.CREATE_TARGETS, SetReady(want.name, False)))
+    return changes
 
 
-def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str]) -> Steps:
+def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str]) -> Phased:
     """Everything of a target but its coming and going."""
     name = want.name
     bindings = _bindings(name, want.slots, want.outgoing, have.bindings, stale)
@@ -280,49 +282,51 @@ def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str
     unguarded = bool(
         want.slots and have.bindings.incoming and not _kept(want.slots, have.bindings, stale)
     )
-    steps = bindings + units
-    steps += _acl(want, have, whole=leaving or unguarded, first=bool(steps))
+    changes = bindings + units
+    changes += _acl(want, have, whole=leaving or unguarded, first=bool(changes))
     if leaving:
         # tgtd swallows the commands of sessions that are there when a target goes offline.
-        steps.append((Step.END_SESSIONS, EndSessions(name, name in scope.force)))
-        steps.append((Step.GO_OFFLINE, SetReady(name, False)))
+        changes.append((Phase.END_SESSIONS, EndSessions(name, name in scope.force)))
+        changes.append((Phase.GO_OFFLINE, SetReady(name, False)))
     if want.online and not have.ready:
-        steps.append((Step.GO_READY, SetReady(name, True)))
-    return steps
+        changes.append((Phase.GO_READY, SetReady(name, True)))
+    return changes
 
 
-def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Steps:
+def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Phased:
     """`whole`: nobody may log in in between. `first`: old entries go before new ones come."""
     entries = want.access.entries
     going = [entry for entry in have.acl if whole or entry not in entries]
     coming = [entry for entry in entries if whole or entry not in have.acl]
-    close = Step.CLOSE if whole or first else Step.NARROW
+    close = Phase.CLOSE if whole or first else Phase.NARROW
     return [
         *((close, Deny(want.name, entry)) for entry in going),
-        *((Step.OPEN, Admit(want.name, entry)) for entry in coming),
+        *((Phase.OPEN, Admit(want.name, entry)) for entry in coming),
     ]
 
 
-def _units(want: Target, have: ObservedTarget, scope: Scope) -> Steps:
-    steps: Steps = []
+def _units(want: Target, have: ObservedTarget, scope: Scope) -> Phased:
+    changes: Phased = []
     wished, seen = want.numbered, have.numbered
     for lun in sorted(wished.keys() | seen.keys()):
         place = want.name, lun
         if place not in scope.parked:
-            steps += _unit(place, wished.get(lun), seen.get(lun), place in scope.reopen)
-    return steps
+            changes += _unit(place, wished.get(lun), seen.get(lun), place in scope.reopen)
+    return changes
 
 
-def _unit(place: Place, unit: LogicalUnit | None, seen: ObservedUnit | None, reopen: bool) -> Steps:
+def _unit(
+    place: Place, unit: LogicalUnit | None, seen: ObservedUnit | None, reopen: bool
+) -> Phased:
     gone = seen is not None and (unit is None or _must_be_new(unit, seen, reopen))
-    steps: Steps = [(Step.DELETE_UNITS, DeleteUnit(*place))] if gone else []
+    changes: Phased = [(Phase.DELETE_UNITS, DeleteUnit(*place))] if gone else []
     if unit is None:
-        return steps
+        return changes
     if seen is None or gone:
-        steps.append((Step.CHANGE_UNITS, CreateUnit(place[0], unit)))
+        changes.append((Phase.CHANGE_UNITS, CreateUnit(place[0], unit)))
     elif fields := _differing(unit, seen, reopen):
-        steps.append((Step.CHANGE_UNITS, UpdateUnit(place[0], unit, fields)))
-    return steps
+        changes.append((Phase.CHANGE_UNITS, UpdateUnit(place[0], unit, fields)))
+    return changes
 
 
 def _must_be_new(unit: LogicalUnit, seen: ObservedUnit, reopen: bool) -> bool:

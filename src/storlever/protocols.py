@@ -1,4 +1,5 @@
-"""What the core asks of the daemon, and of the notes for its next life."""
+"""What the core asks of the daemon (`tgtd.backend` answers it), and of the notes for its own next
+life (`notes`; in memory, `twins`)."""
 
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Protocol

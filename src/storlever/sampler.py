@@ -16,7 +16,7 @@ import structlog
 from storlever.clock import now
 from storlever.counters import CONTROLLER, Counters
 from storlever.errors import Unavailable
-from storlever.events import Events, Told
+from storlever.events import Told
 from storlever.inventory import Inventory
 from storlever.knowledge import Knowledge
 from storlever.model import Sample, Session
@@ -42,7 +42,7 @@ class Visit:
 class Sampler:
     """`run` is for a thread of its own; any may call the rest. `desired`: what is ours."""
 
-    def __init__(self, known: Knowledge, desired: Callable[[], Inventory], events: Events) -> None:
+    def __init__(self, known: Knowledge, desired: Callable[[], Inventory]) -> None:
         self.counters = Counters()
         self.taken: datetime | None = None
         """When the last sample was."""
@@ -51,7 +51,7 @@ class Sampler:
         self._life: int | None = None
         self._known = known
         self._desired = desired
-        self._events = events
+        self._events = known.events
         self._turn = threading.Lock()
         self._stopped = threading.Event()
         self._spent = deque([0.0] * 5, maxlen=5)

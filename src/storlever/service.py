@@ -51,7 +51,7 @@ class Service(Standing):
 
     def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
         super().__init__(store, enforcer, host, lock)
-        self.sampler = Sampler(self._known, lambda: self.inventory, self.events)
+        self.sampler = Sampler(self._known, lambda: self.inventory)
         self._used: dict[str, datetime] = {}
         """When tokens were used, by name, since that was last made durable."""
         self._due = time.monotonic() + USES_INTERVAL
@@ -385,7 +385,7 @@ class Service(Standing):
         wish of ours, or is not its alone."""
         with self._write():
             self._latest.add_target(name)  # it must not be ours
-            target = wished(self._enforcer.stranger(name, self._latest))
+            target = wished(self._known.stranger(name, self._latest))
             for account in accounts:
                 self._latest.require_same_secret(account)
             edit = self._latest.add_whole(target, accounts)

@@ -40,9 +40,9 @@ class Stand:
 
     place: Place
     unit: LogicalUnit
-    old: LogicalUnit | None = None
-    given: bool = True
-    at: str = ""
+    old: LogicalUnit | None
+    given: bool
+    at: str
 
     @property
     def moves(self) -> bool:
@@ -56,7 +56,7 @@ class Stand:
 
 
 class Shelf:
-    """Knows who stands on what. Needs the caller's lock."""
+    """Knows who stands on what, for `writer` and `standing`. Needs the caller's lock."""
 
     def __init__(self, host: Host) -> None:
         self._host = host

@@ -15,7 +15,8 @@ from storlever.writer import Writer
 
 
 class Standing(Writer):
-    """In a write, `_enact_standing` is `_enact` for such an edit."""
+    """What Service is made of, with Writer: in a call, `_enact_standing` is `_enact` for such an
+    edit."""
 
     def _made(self, old: LogicalUnit | None, lun: int, given: Mapping[str, Any]) -> LogicalUnit:
         """A new unit, or the old one with what is given; with what its device says of itself, where

@@ -122,7 +122,7 @@ def _place(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
 
 
-def is_settled(path: str) -> bool:
+def is_fixed(path: str) -> bool:
     """Whether only the superuser (or we) can make the path lead elsewhere. Raises OSError.
 
     Looked at is every folder and every link on the way. A link in /proc is none: it leads where

@@ -16,7 +16,7 @@ from storlever.store import not_kept
 
 
 class MemoryStore:
-    """Of SqliteStore."""
+    """The twin of SqliteStore."""
 
     def __init__(self, inventory: Inventory | None = None) -> None:
         self._inventory = inventory or Inventory()
@@ -83,7 +83,7 @@ class MemoryStore:
 
 
 class MemoryNotes:
-    """Of FileNotes."""
+    """The twin of FileNotes."""
 
     def __init__(self) -> None:
         self._peer: str | None = None

@@ -99,8 +99,9 @@ class Write:
 
 
 class Writer:
-    """Carries out calls of methods of Service, which is one, in turn and in groups. In such a call,
-    `_write` or `_turn` is around what it does, and `_enact`, `_welcome` or `_take` does it."""
+    """What Service is made of, with Standing: carries out calls of its methods in turn and in
+    groups. In such a call, `_write` or `_turn` is around what it does, and `_enact`, `_welcome` or
+    `_take` does it."""
 
     def __init__(self, store: Store, enforcer: Enforcer, host: Host, lock: threading.RLock) -> None:
         self._store = store
@@ -282,7 +283,7 @@ class Writer:
             self._steps += steps(edit, self._latest, self._latest.after(edit), (), self._count)
             return
         self._edit = edit
-        self._group = self._group.joined(Group.of(edit, self._latest, frozenset(), force=False))
+        self._group = self._group.joined(Group.of(edit, self._latest))
 
     def _commit(self) -> None:
         """Make what is in force durable, and known; or put back what was before, and raise."""
@@ -298,10 +299,10 @@ class Writer:
         except Exception:
             self._abandon()
             raise
-        # Nothing can fail between a commit and these lines.
+        # Nothing can fail between a commit and these two lines (docs/decisions/0014).
         self.inventory = group.after
-        self.events.publish(*of_edit(group.edit, group.before))
         self._group = Group.empty(group.after)
+        self.events.publish(*of_edit(group.edit, group.before))
         self._known.opened |= group.left  # what came was claimed as it did
         failpoint.reached("write.committed")
         if group.edit.for_tgtd:  # else what a killed life was changing there is not finished

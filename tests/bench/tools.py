@@ -11,7 +11,7 @@ from pathlib import Path
 from storlever.inventory import Edit
 from storlever.model import Target
 from storlever.store import SqliteStore
-from storlever.tgtd.unit import completion
+from storlever.tgtd.words import completion
 from tests.bench.client import Client
 from tests.bench.figure import Figure, at_least, at_most, median, side_by_side, timed
 from tests.bench.floor import Core, running

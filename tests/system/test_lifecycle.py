@@ -107,7 +107,7 @@ def test_a_second_signal_does_not_interrupt_the_stop(furnished: StorLever) -> No
 def importing() -> float:
     """Seconds to bring the whole server, now and on this machine: the measure of a start."""
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import storlever.daemon"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", "import storlever.assembly"], check=True, timeout=60)
     return time.monotonic() - started
 
 

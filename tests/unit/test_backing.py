@@ -26,8 +26,8 @@ from storlever.backing import (
 )
 from storlever.model import LogicalUnit, ScsiProduct
 from storlever.territory import Territory
-from storlever.tgtd.unit import completion
 from storlever.tgtd.wire import Mode, Op, Request
+from storlever.tgtd.words import completion
 
 NOWHERE = Territory(Path("/nowhere"))
 
@@ -308,8 +308,8 @@ def test_a_process_that_is_gone_has_nothing_to_tell() -> None:
 
 
 def test_a_path_that_leads_nowhere_is_not_settled(tmp_path: Path) -> None:
-    assert Machine(NOWHERE).settled(str(made(tmp_path / "file")))
-    assert not Machine(NOWHERE).settled(str(tmp_path / "none"))
+    assert Machine(NOWHERE).fixed(str(made(tmp_path / "file")))
+    assert not Machine(NOWHERE).fixed(str(tmp_path / "none"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
@@ -324,8 +324,8 @@ from storlever.backing import OffLimits, Machine
 from storlever.territory import Territory
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 machine = Machine(Territory(Path("/nowhere")))
-assert machine.settled("/etc/hostname")
-assert not machine.settled("/tmp/whose")
+assert machine.fixed("/etc/hostname")
+assert not machine.fixed("/tmp/whose")
 try:
     machine.stores_open({os.getpid()})
 except OffLimits as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storlever.backing import Machine, OffLimits, Unusable
-from storlever.territory import SETTLED, Territory, is_settled
+from storlever.territory import SETTLED, Territory, is_fixed
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's files")
 
@@ -178,20 +178,20 @@ def folder(root: Path) -> Iterator[Path]:
 
 
 def test_below_folders_of_our_own_a_path_is_settled(folder: Path) -> None:
-    assert is_settled(str(made(folder / "deep/a")))
+    assert is_fixed(str(made(folder / "deep/a")))
 
 
 def test_whoever_may_write_into_a_folder_can_change_what_is_in_it(folder: Path) -> None:
     path = str(made(folder / "deep/a"))
     for mode in (0o775, 0o757):
         folder.chmod(mode)
-        assert not is_settled(path)
+        assert not is_fixed(path)
 
 
 def test_in_a_sticky_folder_only_the_owner_can(folder: Path) -> None:
     path = made(folder / "a")
     folder.chmod(0o1777)
-    assert is_settled(str(path))
+    assert is_fixed(str(path))
 
 
 @ROOT_ONLY
@@ -199,14 +199,14 @@ def test_in_a_sticky_folder_the_owner_of_a_file_can(folder: Path) -> None:
     path = made(folder / "a")
     folder.chmod(0o1777)
     os.chown(path, 65534, 65534)
-    assert not is_settled(str(path))
+    assert not is_fixed(str(path))
 
 
 @ROOT_ONLY
 def test_the_owner_of_a_folder_can(folder: Path) -> None:
     path = made(folder / "deep/er/a")
     os.chown(folder / "deep", 65534, 65534)
-    assert not is_settled(str(path))
+    assert not is_fixed(str(path))
 
 
 def test_a_link_is_as_settled_as_its_own_way(folder: Path) -> None:
@@ -214,11 +214,11 @@ def test_a_link_is_as_settled_as_its_own_way(folder: Path) -> None:
     path, link = made(folder / "deep/a"), folder / "link"
     link.symlink_to("deep/../deep/a")
     (folder / "way").symlink_to(folder / "deep")
-    assert is_settled(str(link))
-    assert is_settled(str(folder / "way/a"))
+    assert is_fixed(str(link))
+    assert is_fixed(str(folder / "way/a"))
     path.parent.chmod(0o777)
-    assert not is_settled(str(link))
-    assert not is_settled(str(folder / "way/a"))
+    assert not is_fixed(str(link))
+    assert not is_fixed(str(folder / "way/a"))
 
 
 @ROOT_ONLY
@@ -227,21 +227,21 @@ def test_who_owns_a_folder_on_the_way_of_a_link_can(folder: Path) -> None:
     (folder / "theirs").mkdir()
     (folder / "theirs/link").symlink_to(folder / "a")
     (folder / "link").symlink_to("theirs/link")
-    assert is_settled(str(folder / "link"))
+    assert is_fixed(str(folder / "link"))
     os.chown(folder / "theirs", 65534, 65534)
-    assert not is_settled(str(folder / "link"))
+    assert not is_fixed(str(folder / "link"))
 
 
 def test_a_way_through_proc_is_never_settled() -> None:
     """Its links lead where a process has gone."""
-    assert not is_settled("/proc/self/cwd")
+    assert not is_fixed("/proc/self/cwd")
 
 
 def test_what_is_not_there_cannot_be_told(folder: Path) -> None:
     (folder / "loop").symlink_to("loop")
     for name in ("gone", "loop"):
         with pytest.raises(OSError, match=r"No such file|Too many levels"):
-            is_settled(str(folder / name))
+            is_fixed(str(folder / name))
 
 
 def test_times_in_whole_seconds_tell_nothing_for_a_second(tmp_path: Path, private: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from storlever.model import BackingType, DeviceType, LogicalUnit, ObservedUnit, ScsiProduct
 from storlever.plan import IN_PLACE
-from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
 from storlever.tgtd.wire import Mode, Op, Request
+from storlever.tgtd.words import DEVICES, Parameters, attributes, completion, creation, ejection
 from tests.unit import strategies as some
 
 DISK = LogicalUnit(1, "/srv/a.img", "0123456789abcdef", "SN1")

@@ -5,7 +5,7 @@ import os
 from argparse import ArgumentParser, Namespace
 
 from storlever import config
-from storlever.daemon import serve
+from storlever.assembly import serve
 
 
 def add(parser: ArgumentParser) -> None:

@@ -37,7 +37,8 @@ def _a_little() -> None:
 
 
 class Life:
-    """What is known of one tgtd by its numbers. Whatever asks raises TgtRefusal and Unavailable."""
+    """What is known of one tgtd by its numbers; the next one gets another Life from the backend.
+    Whatever asks raises TgtRefusal and Unavailable."""
 
     def __init__(self, transport: Transport, pid: int | None = None) -> None:
         self._transport = transport

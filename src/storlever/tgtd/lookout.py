@@ -15,7 +15,8 @@ from storlever.tgtd.wire import EVERY, Mode, Op, Request
 
 
 class Lookout:
-    """Looks again and again. Whatever looks raises TgtRefusal."""
+    """Outlives every Life, which it is shown to look at. Whatever looks raises TgtRefusal and
+    Unavailable."""
 
     def __init__(self, openings: Openings) -> None:
         self._openings = openings

@@ -26,7 +26,7 @@ class Files(Protocol):
     def identity(self, path: str) -> str | None:
         """What tells this store from others; None where nothing is."""
 
-    def settled(self, path: str) -> bool:
+    def fixed(self, path: str) -> bool:
         """Whether nobody else can change what the path leads to."""
 
     def stores_open(self, pid: int) -> Counter[str] | None:
@@ -84,12 +84,12 @@ class Openings:
     def begin(self, unit: LogicalUnit, pid: int | None) -> Generator[Request | None, str, Opening]:
         """Nothing else is opened between a look at what tgtd has open and the next one, nor between
         the question whether there is room and its use. Raises Unfit."""
-        settled = self._files.settled(unit.backing_path)
-        if unit.aio or not settled:
+        fixed = self._files.fixed(unit.backing_path)
+        if unit.aio or not fixed:
             yield ALONE
         store = self.require_fit(unit)
         try:
-            return Opening(store, None if settled else self._stores_open(pid))
+            return Opening(store, None if fixed else self._stores_open(pid))
         except Unusable as error:
             raise _unfit(unit, error) from None
 

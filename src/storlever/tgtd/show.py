@@ -26,8 +26,8 @@ from storlever.model import (
     Traffic,
 )
 from storlever.names import printable
-from storlever.tgtd.unit import removable
 from storlever.tgtd.wire import MAX_CID, MAX_SID, MAX_TID
+from storlever.tgtd.words import removable
 
 
 class Forged(ValueError):

@@ -1,6 +1,7 @@
-"""What is asked of tgtd about units: making, changing and removing them, in the words of `unit`.
+"""What is asked of tgtd about units: making, changing and removing them.
 
-Stands on `life`, on `openings` for what it is to open, and on `connections` for one that must go.
+Stands on `life`, on `words` for what to say, on `openings` for what it is to open, and on
+`connections` for one that must go.
 """
 
 import contextlib
@@ -13,8 +14,8 @@ from storlever.tgtd.conversation import Talk
 from storlever.tgtd.life import Life
 from storlever.tgtd.openings import Opening, Openings
 from storlever.tgtd.refusal import TgtRefusal
-from storlever.tgtd.unit import DEVICES, Parameters, attributes, completion, creation, ejection
 from storlever.tgtd.wire import Mode, Op, Request
+from storlever.tgtd.words import DEVICES, Parameters, attributes, completion, creation, ejection
 
 
 def create(life: Life, openings: Openings, target: str, unit: LogicalUnit) -> Talk:

@@ -16,6 +16,7 @@ class Bound:
     slots: list[str | None] = field(default_factory=lambda: [None] * FIRST_SLOTS)
     outgoing: str | None = None
     limited: bool = False
+    """Of discovery: where tgtd dies of one more than the first slots take."""
 
     @property
     def count(self) -> int:

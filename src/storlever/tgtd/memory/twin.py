@@ -18,8 +18,6 @@ from storlever.tgtd.memory.target import Target
 from storlever.tgtd.transport import Awaited, NotRunning, Transport
 from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Mode, Op, Reply, Request, TgtError
 
-DISCOVERY_SLOTS = 16
-
 
 class MemoryTgtd(Transport):
     """A Transport and a Daemon. `requests` counts what was asked; `hung` and `dead` say how it
@@ -48,7 +46,7 @@ class MemoryTgtd(Transport):
         self.life += 1
         self.targets: dict[int, Target] = {}
         self.accounts: dict[str, str] = {}
-        self.discovery = Bound([None] * DISCOVERY_SLOTS, limited=True)
+        self.discovery = Bound(limited=True)
         self.portals = ["127.0.0.1:3260"]
         self.requests = 0
         self.hung = False
