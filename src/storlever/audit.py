@@ -6,13 +6,12 @@ it, and an entry that was altered or taken out is noticed.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from storlever.encoding import canonical
+from storlever.encoding import canonical, fields_of
 from storlever.inventory import Edit, Inventory
 from storlever.model import Account, Target
 from storlever.principal import Act
@@ -148,12 +147,6 @@ def difference(edit: Edit, old: Inventory) -> tuple[Json, Json]:
     return before, after
 
 
-@cache
-def _names_of(kind: Hashable) -> tuple[str, ...]:
-    """The fields of a dataclass: to ask for them takes longer than to read them."""
-    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
-
-
 def _parted(was: Any, became: Any) -> tuple[Any, Any]:
     """What differs of two documents. Most of a target is the very same."""
     if was is None or became is None or not isinstance(was, dict):
@@ -190,4 +183,4 @@ def _token(token: Token | None) -> Json | None:
 
 def plain(value: Any) -> Json:
     """The fields of a dataclass; dataclasses.asdict would copy all in them."""
-    return {name: getattr(value, name) for name in _names_of(value.__class__)}
+    return {name: getattr(value, name) for name in fields_of(value.__class__)}

@@ -151,7 +151,7 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 """Number n brings a file from schema n to n + 1, in one transaction with the others. Old ones are
 never edited. A document that says more than before needs one, if it changes nothing else: an older
-program would pass over that."""
+program does not start with it."""
 NUMBERED = 2
 """The first schema that has a revision."""
 SEALED = 3

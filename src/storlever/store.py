@@ -128,7 +128,7 @@ class SqliteStore:
             targets = [decoded(text, Target) for _, text in self._texts("target")]
             accounts = [self._opened(*row) for row in self._texts("account")]
             settings = dict(self._texts("setting"))
-            discovery = decoded(settings.get(DISCOVERY, "{}"), DiscoveryAuth)
+            discovery = _discovery(settings.get(DISCOVERY))
             tokens = [decoded(text, Token) for _, text in self._texts("token")]
             inventory = Inventory.of(targets, accounts, discovery, tokens)
             for _ in self._texts("receipt"):
@@ -241,7 +241,7 @@ class SqliteStore:
             elif table == "account":
                 accounts[name] = self._opened(name, there) if there else None
             else:
-                discovery = decoded(there or "{}", DiscoveryAuth)
+                discovery = _discovery(there)
         return Edit(targets, accounts, discovery)
 
     @contextmanager
@@ -462,6 +462,10 @@ class _Nobody:
     def doubt(self) -> None: ...
 
     def forget(self) -> None: ...
+
+
+def _discovery(text: str | None) -> DiscoveryAuth:
+    return decoded(text, DiscoveryAuth) if text else DiscoveryAuth()
 
 
 def not_kept(number: int) -> NotFound:

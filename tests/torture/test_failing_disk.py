@@ -1,5 +1,7 @@
 """A disk that is full, that dies, or that turns read-only: writes are refused, reads go on."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,14 @@ def until_refused(storlever: StorLever) -> tuple[list[str], str]:
     pytest.fail("the state never got full")
 
 
+def kill_tgtd(storlever: StorLever) -> None:
+    """And wait for the next one."""
+    pid = storlever.tgtd_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: storlever.tgtd_pid() not in (None, pid) and storlever.answers(ready=True))
+
+
 @pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
 def test_when_the_state_is_full_writes_are_507_undone_and_heal_by_themselves(
     root: Path, kind: str
@@ -52,6 +62,8 @@ def test_when_the_state_is_full_writes_are_507_undone_and_heal_by_themselves(
         assert storlever.get("/target_list") == names
         assert seen_in_tgtd(storlever) == before
         assert_furnished(storlever)
+        kill_tgtd(storlever)
+        assert seen_in_tgtd(storlever) == before
         storlever.kill()
         storlever.start()
         assert storlever.get("/target_list") == names

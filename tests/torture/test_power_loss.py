@@ -32,6 +32,8 @@ from tests.work import Worker, working
 from tests.world import StorLever
 
 CONVERGED = 5.0
+ENOUGH = 64
+"""Megabytes that a disk has, so that it is not full before the power is cut as often as asked."""
 """Seconds that are promised."""
 RECORD = 8
 """Bytes."""
@@ -126,7 +128,7 @@ class Outlet:
 
 @pytest.fixture(params=["ext4", "xfs"])
 def disk(request: pytest.FixtureRequest, root: Path) -> Iterator[Disk]:
-    with mounted(root, request.param) as disk:
+    with mounted(root, request.param, ENOUGH) as disk:
         yield disk
 
 

@@ -38,3 +38,17 @@ def test_what_is_written_is_read(target: Target) -> None:
 @pytest.mark.parametrize("text", ["\ud800", "user:j\udcf6rg"])
 def test_half_a_character_does_not_keep_a_commit_from_being_told_of(text: str) -> None:
     assert json.loads(encoded({"who": text})) == {"who": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name":"bob","secret":"sealed"}',
+        '{"name":"bob"}',
+        encoded(Target("bob"))[:-1] + ',"more":1}',
+    ],
+)
+def test_what_has_not_just_the_fields_of_its_kind_is_not_taken_for_one(text: str) -> None:
+    """A damaged file may have the rows of another table in the place of its own."""
+    with pytest.raises(ValueError, match="is no Target"):
+        decoded(text, Target)

@@ -27,6 +27,7 @@ class Disk:
 
     kind: str
     place: Path
+    megabytes: int
 
     @property
     def image(self) -> Path:
@@ -36,14 +37,14 @@ class Disk:
         self.place.mkdir()
         if self.kind == "tmpfs":
             return
-        image(self.image, SMALLEST[self.kind])
+        image(self.image, self.megabytes)
         options = ("-m", "0") if self.kind == "ext4" else ()
         subprocess.run([f"mkfs.{self.kind}", "-q", *options, self.image], check=True)
 
     def mount(self) -> None:
         how: tuple[str | Path, ...] = ("-o", "loop", self.image)
         if self.kind == "tmpfs":
-            how = ("-t", "tmpfs", "-o", f"size={SMALLEST['tmpfs']}m", "none")
+            how = ("-t", "tmpfs", "-o", f"size={self.megabytes}m", "none")
         elif self.kind == "ext4":
             how = ("-o", "loop,errors=remount-ro", self.image)
         subprocess.run(["mount", *how, self.place], check=True)
@@ -98,12 +99,12 @@ def run_quietly(*command: str | Path) -> int:
 
 
 @contextmanager
-def mounted(root: Path, kind: str) -> Iterator[Disk]:
-    """A new one, as small as can be; nothing of it is left at the end, whoever still uses it.
+def mounted(root: Path, kind: str, megabytes: int = 0) -> Iterator[Disk]:
+    """A new one, of that size or as small as can be; whoever uses it, nothing of it is left.
 
     Skips the test where it cannot be mounted.
     """
-    disk = Disk(kind, root / kind)
+    disk = Disk(kind, root / kind, max(megabytes, SMALLEST[kind]))
     disk.make()
     try:
         disk.mount()
