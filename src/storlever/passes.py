@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from storlever import failpoint
-from storlever.change import Change
+from storlever.change import Change, CreateAccount, DeleteAccount
 from storlever.errors import StorLeverError, Unavailable
 from storlever.failures import Failures
 from storlever.inventory import DISCOVERY, Inventory
@@ -164,5 +164,7 @@ class Passes:
 
 
 def _target_of(change: Change) -> str | None:
-    name: str | None = getattr(change, "target", None)
-    return name
+    """As failures name it; None for a change of accounts."""
+    if isinstance(change, CreateAccount | DeleteAccount):
+        return None
+    return change.target or DISCOVERY

@@ -6,7 +6,9 @@ import pytest
 
 from storlever import sampler
 from storlever.errors import Unavailable
-from storlever.model import Traffic
+from storlever.inventory import DISCOVERY, Direction
+from storlever.model import Account, Traffic
+from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
 from tests.unit.core import FOREIGN, Core
 from tests.world import image, wait_until
 
@@ -158,4 +160,21 @@ def test_a_lun_that_is_tried_again_and_again_is_no_drift(core: Core) -> None:
     assert core.known.failures
     image(core.folder / f"{T}.img", 1)
     wait_until(lambda: core.settle() >= 0 and not core.known.failures)
+    assert core.known.tally.drift == 0
+
+
+def test_discovery_that_is_tried_again_is_no_drift(core: Core) -> None:
+    core.service.set_discovery({Direction.INCOMING: Account("dora", "twelve chars")})
+    core.tgtd.restart()
+
+    def refuse_discovery(request: Request) -> Reply:
+        core.flaky.hit = (request.mode, request.op, request.tid) == (Mode.ACCOUNT, Op.BIND, EVERY)
+        core.flaky.countdown = 1
+        return Reply(TgtError.UNKNOWN) if core.flaky.hit else core.tgtd.exchange(request)
+
+    core.flaky.fail(1, refuse_discovery)
+    core.settle()
+    assert (DISCOVERY, None) in core.known.failures
+    assert core.settle() > 0
+    assert not core.known.failures
     assert core.known.tally.drift == 0
