@@ -30,7 +30,7 @@ def bring_back(file: Path, schema: int) -> None:
             plain = json.dumps(document)
             row = (name, plain, digest(name, plain))
             connection.execute("REPLACE INTO account VALUES (?, ?, ?)", row)
-        connection.execute("DELETE FROM setting WHERE name = 'key'")
+        connection.execute("DELETE FROM setting WHERE name IN ('key', 'layout')")
         for table in ("token", "audit", "receipt", *PAST):
             connection.execute(f"DROP TABLE {table}")
         if schema == 1:

@@ -32,6 +32,9 @@ REVISION = "revision"
 """The name of the setting that counts commits."""
 KEY_MARK = "key"
 """The name of the setting that tells which key the secrets are sealed with."""
+LAYOUT = "layout"
+"""The name of the setting that tells where in the file the tables begin: with one bit flipped, one
+of them would begin where another does that is empty, and all that is in it would be gone."""
 RESIDUE = "residue"
 """The name of the setting that is there as long as plain secrets may be left between the rows."""
 
@@ -140,6 +143,11 @@ def create_past(connection: sqlite3.Connection) -> None:
     )
 
 
+def _noted_layout(connection: sqlite3.Connection, _: Seal) -> None:
+    """Whatever comes later is noted as well, at the end of all migrations."""
+    _insert_setting(connection, LAYOUT, _layout(connection))
+
+
 Migration = Callable[[sqlite3.Connection, Seal], None]
 MIGRATIONS: tuple[Migration, ...] = (
     _first_schema,
@@ -148,6 +156,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _tokens_and_audit,
     _receipts,
     _revisions,
+    _noted_layout,
 )
 """Number n brings a file from schema n to n + 1, in one transaction with the others. Old ones are
 never edited. A document that says more than before needs one, if it changes nothing else: an older
@@ -156,6 +165,8 @@ NUMBERED = 2
 """The first schema that has a revision."""
 SEALED = 3
 """The first schema whose secrets are sealed."""
+LAID_OUT = 7
+"""The first schema that has its layout noted."""
 
 
 def create(path: Path) -> None:
@@ -214,7 +225,32 @@ def migrate(connection: sqlite3.Connection, seal: Seal) -> None:
         migration(connection, seal)
     if version != len(MIGRATIONS):
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        _note_layout(connection)
     connection.execute("COMMIT")
+
+
+def _note_layout(connection: sqlite3.Connection) -> None:
+    text = json.dumps(_layout(connection))
+    row = (LAYOUT, text, digest(LAYOUT, text))
+    connection.execute(SQL["setting"].replace, row)
+
+
+def _layout(connection: sqlite3.Connection) -> str:
+    """A digest of all that SQLite knows of its tables and indices, with their first pages."""
+    found = connection.execute(
+        "SELECT name, tbl_name, rootpage, sql FROM sqlite_schema WHERE rootpage > 0 ORDER BY name"
+    )
+    return digest(LAYOUT, json.dumps(found.fetchall()))
+
+
+def require_layout(connection: sqlite3.Connection) -> None:
+    """Raises StateUnusable where a table is not what or where it was made; where the file is yet to
+    be purged, it may have moved."""
+    if version_of(connection) < LAID_OUT or has_residue(connection):
+        return
+    row = connection.execute(SQL["setting"].select_one, (LAYOUT,)).fetchone()
+    if row is None or json.loads(row[1]) != _layout(connection):
+        raise StateUnusable("the state file is damaged: its tables are not where they were made")
 
 
 def has_residue(connection: sqlite3.Connection) -> bool:
@@ -229,4 +265,5 @@ def purge(connection: sqlite3.Connection) -> None:
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise StateUnusable("the state file's log cannot be emptied: it is in use")
+    _note_layout(connection)
     connection.execute(SQL["setting"].delete, (RESIDUE,))

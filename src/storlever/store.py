@@ -101,6 +101,7 @@ class SqliteStore:
             )
             try:
                 schema.configure(self._connection)
+                schema.require_layout(self._connection)
                 self._revision = self._found_revision()
                 self._require_nothing_lost()
                 self._seal = self._unlocked(keys)

@@ -266,7 +266,7 @@ def test_an_old_file_is_sealed_and_no_plain_secret_is_left_in_any_file(
     assert dict(loaded(path).accounts) == old
     with closing(sqlite3.connect(path)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM setting")}
-    assert names == {"discovery", "revision", "key"}
+    assert names == {"discovery", "revision", "key", "layout"}
 
 
 def test_sealing_an_old_file_is_no_commit(path: Path) -> None:
