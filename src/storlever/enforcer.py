@@ -189,14 +189,27 @@ class Enforcer:
                 with suppress(Untrusted):
                     self.known.look_again(before, left)
             failpoint.reached("undo.looked")
-            self._require_known(before, scope)
-            self.known.backend.hold([self._undoing(self.known.plan(before, scope))])
+            self._move_back(before, scope)
             self._doubts.put_back(left)
         except Unavailable as error:
             self.known.lost(error)
         except Exception as error:
             log.warning("could not put back, a pass will", reason=str(error), exc_info=True)
             self.known.lost(Unavailable("tgtd is being brought back to the stored state"))
+
+    def _move_back(self, before: Inventory, scope: Scope) -> None:
+        """Where tgtd is not as we knew it, look, and try once more from what is there."""
+        try:
+            self._undo_all(before, scope)
+        except Refused as refused:
+            if not refused.drift:
+                raise
+            self.known.look_again(before)
+            self._undo_all(before, scope)
+
+    def _undo_all(self, before: Inventory, scope: Scope) -> None:
+        self._require_known(before, scope)
+        self.known.backend.hold([self._undoing(self.known.plan(before, scope))])
 
     def _move(self, changes: Plan) -> None:
         self.known.hold(changes, self._moving)

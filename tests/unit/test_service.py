@@ -9,7 +9,16 @@ import pytest
 
 from storlever.audit import Entry
 from storlever.backing import BackingStore, Machine
-from storlever.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unfit, Untrusted
+from storlever.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    Refused,
+    StateFailed,
+    Unavailable,
+    Unfit,
+    Untrusted,
+)
 from storlever.inventory import Direction, Edit
 from storlever.model import Account, BackingType, DeviceType
 from storlever.names import GUARD
@@ -103,6 +112,22 @@ def test_a_write_that_meets_drift_looks_again_and_goes_through(core: Core) -> No
     core.service.edit_target(T, addresses=("10.0.0.1",))
     assert core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.1", "", "")
     assert not core.tgtd.admits(T, "iqn.2026-01.test:i", "10.0.0.2", "", "")
+
+
+def test_a_write_that_is_put_back_and_meets_drift_looks_again_and_leaves_all_as_it_was(
+    core: Core,
+) -> None:
+    """Somebody has removed the target: to remove its LUN needs nothing, to put that back does."""
+    core.service.add_unit(T, 1, {"backing_path": str(image(core.folder / "one.img", 1))})
+    tid = next(tid for tid, target in core.tgtd.targets.items() if target.name == T)
+    core.raw(Mode.TARGET, Op.DELETE, tid=tid)
+    core.store.full = True
+    with pytest.raises(StateFailed):
+        core.service.remove_unit(T, 1)
+    core.store.full = False
+    assert core.known.down is None
+    assert core.settle() == 0
+    assert core.service.unit(T, 1).state == "ready"
 
 
 def test_nothing_to_change_asks_nothing_of_tgtd(core: Core) -> None:
