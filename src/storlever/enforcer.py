@@ -2,7 +2,7 @@
 tgtd refuses."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import structlog
@@ -181,7 +181,7 @@ class Enforcer:
         """
         nobodys = frozenset(name for name in scope.targets if name not in before.targets)
         scope = replace(scope, force=scope.force | nobodys)
-        try:
+        with self._or_a_pass("could not put back, a pass will", "brought back"):
             failpoint.reached("undo.begun")
             if look:
                 self.known.look_again(before)
@@ -191,11 +191,18 @@ class Enforcer:
             failpoint.reached("undo.looked")
             self._move_back(before, scope)
             self._doubts.put_back(left)
+
+    @contextmanager
+    def _or_a_pass(self, said: str, done: str) -> Iterator[None]:
+        """Nothing is raised out of it: what goes wrong, the next pass does. `said`: in the log;
+        `done`: what is done to tgtd until then, as callers are told."""
+        try:
+            yield
         except Unavailable as error:
             self.known.lost(error)
         except Exception as error:
-            log.warning("could not put back, a pass will", reason=str(error), exc_info=True)
-            self.known.lost(Unavailable("tgtd is being brought back to the stored state"))
+            log.warning(said, reason=str(error), exc_info=True)
+            self.known.lost(Unavailable(f"tgtd is being {done} to the stored state"))
 
     def _move_back(self, before: Inventory, scope: Scope) -> None:
         """Where tgtd is not as we knew it, look, and try once more from what is there."""
@@ -246,13 +253,8 @@ class Enforcer:
 
     def take_up(self, desired: Inventory) -> None:
         """Bring what was welcomed into force. Never raises: what goes wrong, the next pass does."""
-        try:
+        with self._or_a_pass("could not adopt yet, a pass will", "brought"):
             self._passes.full(desired)
-        except Unavailable as error:
-            self.known.lost(error)
-        except Exception as error:
-            log.warning("could not adopt yet, a pass will", reason=str(error), exc_info=True)
-            self.known.lost(Unavailable("tgtd is being brought to the stored state"))
 
 
 class _Foreign(Conflict):

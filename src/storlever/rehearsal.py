@@ -217,8 +217,9 @@ def _users(was: Target, will: Target) -> Iterator[Step]:
 
 def _units(was: Target, will: Target, told: _Told) -> Iterator[Step]:
     touched = {lun for name, lun in told.places if name == will.name}
-    for lun in sorted({unit.lun for unit in (*was.units, *will.units)} | touched):
-        before, after = was.unit(lun), will.unit(lun)
+    old, new = was.numbered, will.numbered
+    for lun in sorted(old.keys() | new.keys() | touched):
+        before, after = old.get(lun), new.get(lun)
         if before != after or lun in touched:
             step = _unit(will.name, lun, before, after)
             yield Step(step, told.unit((will.name, lun)))

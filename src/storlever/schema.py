@@ -89,9 +89,12 @@ def _sealed_secrets(connection: sqlite3.Connection, seal: Seal) -> None:
 
 
 def _insert_setting(connection: sqlite3.Connection, name: str, value: object) -> None:
+    connection.execute("INSERT INTO setting VALUES (?, ?, ?)", _setting(name, value))
+
+
+def _setting(name: str, value: object) -> tuple[str, str, str]:
     text = json.dumps(value)
-    row = (name, text, digest(name, text))
-    connection.execute("INSERT INTO setting VALUES (?, ?, ?)", row)
+    return name, text, digest(name, text)
 
 
 def _tokens_and_audit(connection: sqlite3.Connection, _: Seal) -> None:
@@ -230,9 +233,7 @@ def migrate(connection: sqlite3.Connection, seal: Seal) -> None:
 
 
 def _note_layout(connection: sqlite3.Connection) -> None:
-    text = json.dumps(_layout(connection))
-    row = (LAYOUT, text, digest(LAYOUT, text))
-    connection.execute(SQL["setting"].replace, row)
+    connection.execute(SQL["setting"].replace, _setting(LAYOUT, _layout(connection)))
 
 
 def _layout(connection: sqlite3.Connection) -> str:

@@ -120,7 +120,7 @@ class Shelf:
     ) -> None:
         """Raises Conflict where a foreign target serves one of these stores, unless that LUN of
         ours is wished to share it."""
-        self.see(foreign)
+        self._see(foreign)
         for stand in stands:
             path = stand.unit.backing_path
             keys = (stores[stand.place].identity, path)
@@ -131,7 +131,7 @@ class Shelf:
                         code="backing-store-in-use",
                     )
 
-    def see(self, foreign: Sequence[ObservedTarget]) -> None:
+    def _see(self, foreign: Sequence[ObservedTarget]) -> None:
         """Where their paths lead is asked when they are first seen: what tgtd has open stays."""
         if foreign == self._foreign:
             return

@@ -42,10 +42,6 @@ class Standing(Writer):
         new, or ask more of their store than before, or open it `again`. `overrule`: although the
         machine uses one; `given`: their paths were asked for; `at`: their places in faults."""
         stands = self._stands(edit, again, given=given, at=at or {})
-        if not stands:
-            self._shelf.see(self._known.foreign)  # while their paths lead where they did
-            self._enact(edit, force=force)
-            return
         stores = self._usable(stands, edit, overrule=overrule)
         self._require_not_foreign(stands, stores)
         reopen = frozenset(
@@ -65,7 +61,8 @@ class Standing(Writer):
         after = ((name, edit.targets.get(name, self._latest.targets.get(name))) for name in names)
         found = []
         for name, target in after:
-            known = {unit.lun: unit for unit in self._latest.units(name)}
+            before = self._latest.targets.get(name)
+            known = before.numbered if before else {}
             for unit in target.units if target else ():
                 place, old = (name, unit.lun), known.get(unit.lun)
                 if place in again or old is None or (old is not unit and asks_more(old, unit)):
@@ -77,6 +74,8 @@ class Standing(Writer):
     ) -> dict[Place, BackingStore]:
         """What stands behind each, whichever of the writes in force become durable. Raises Invalid
         and Conflict."""
+        if not stands:
+            return {}
         after = [self._latest.after(edit)]
         if self._latest is not self.inventory:
             after.append(self.inventory.after(edit))

@@ -41,7 +41,6 @@ class Life:
     Whatever asks raises TgtRefusal and Unavailable."""
 
     def __init__(self, transport: Transport, pid: int | None = None) -> None:
-        self._transport = transport
         self.pid = pid
         """The process that the numbers below are of: another one must not be asked by them."""
         self.send = partial(transport.send, pid=pid)
@@ -64,7 +63,7 @@ class Life:
             raise TgtRefusal(TgtError.NO_TARGET) from None
 
     def ask(self, request: Request) -> str:
-        return text_of(self._transport.exchange(request, pid=self.pid))
+        return text_of(self.send(request)())
 
     def ask_patiently(self, request: Request, meanwhile: Callable[[], None] = _a_little) -> None:
         """Until nothing is in flight any more, or patience ends."""
