@@ -38,9 +38,10 @@ from storlever.model import (
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.conversation import ABREAST
+from storlever.tgtd.reply import Reply
 from storlever.tgtd.show import session_numbers, target_ids
 from storlever.tgtd.transport import Awaited, Transport
-from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.wire import EVERY, MAX_TID, Mode, Op, Request, TgtError
 from tests import backends
 from tests.contract.conftest import Rig
 from tests.others import unchecked

@@ -22,8 +22,9 @@ from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
+from storlever.tgtd.reply import Reply
 from storlever.tgtd.transport import SocketTransport
-from storlever.tgtd.wire import Device, Mode, Op, Reply, Request
+from storlever.tgtd.wire import Device, Mode, Op, Request
 from storlever.twins import MemoryNotes
 from tests.backends import Exchanging, apply
 from tests.torture.machine.drawn import Draw

@@ -20,7 +20,8 @@ from storlever.service import Service
 from storlever.territory import Territory
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.memory import Bound, MemoryTgtd, Unit
-from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.reply import Reply
+from storlever.tgtd.wire import Mode, Op, Request, TgtError
 from storlever.twins import MemoryNotes, MemoryStore
 from storlever.writer import Write
 from tests.backends import Exchanging

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from storlever.errors import Conflict, Refused, Unavailable
 from storlever.tgtd.conversation import ABREAST, ALONE, Conversation, Talk, Talks
 from storlever.tgtd.refusal import TgtRefusal
+from storlever.tgtd.reply import Reply
 from storlever.tgtd.transport import Awaited
-from storlever.tgtd.wire import Mode, Op, Reply, Request
+from storlever.tgtd.wire import Mode, Op, Request
 
 Told = tuple[int, int, int]
 """Lane, talk and request, by number."""

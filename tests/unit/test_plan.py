@@ -36,7 +36,8 @@ from storlever.plan import Plan, Scope, plan
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.conversation import Talk, Talks
 from storlever.tgtd.memory import MemoryTgtd
-from storlever.tgtd.wire import Reply, Request
+from storlever.tgtd.reply import Reply
+from storlever.tgtd.wire import Request
 from tests.backends import Exchanging, apply
 from tests.world import NOTHING_PRIVATE, folder, image
 

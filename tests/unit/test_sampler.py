@@ -8,7 +8,8 @@ from storlever import sampler
 from storlever.errors import Unavailable
 from storlever.inventory import DISCOVERY, Direction
 from storlever.model import Account, Traffic
-from storlever.tgtd.wire import EVERY, Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.reply import Reply
+from storlever.tgtd.wire import EVERY, Mode, Op, Request, TgtError
 from tests.unit.core import FOREIGN, Core
 from tests.world import image, wait_until
 

@@ -15,7 +15,8 @@ from storlever.model import Account
 from storlever.receipt import Done, Receipt
 from storlever.service import Service
 from storlever.tgtd.memory import MemoryTgtd
-from storlever.tgtd.wire import Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.reply import Reply
+from storlever.tgtd.wire import Mode, Op, Request, TgtError
 from storlever.web import threads
 from storlever.web.threads import Threaded
 from storlever.writer import Write

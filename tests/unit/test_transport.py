@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from storlever.errors import Unavailable
+from storlever.tgtd.reply import MAX_REPLY, Reply
 from storlever.tgtd.transport import NotRunning, SocketTransport
-from storlever.tgtd.wire import EVERY, MAX_REPLY, Mode, Op, Reply, Request
+from storlever.tgtd.wire import EVERY, Mode, Op, Request
 
 SHOW = Request(Mode.DRIVER, Op.SHOW)
 HEADER = 120

@@ -32,7 +32,7 @@ from storlever.errors import (
 from storlever.inventory import Direction
 from storlever.model import Account, DiscoveryAuth, LogicalUnit
 from storlever.status import UnitStatus
-from storlever.tgtd.wire import Reply
+from storlever.tgtd.reply import Reply
 from storlever.web.app import create_app
 from storlever.web.authentication import Authentication
 from storlever.web.body import MAX_BODY, MAX_DEPTH, MAX_KEYS

@@ -11,18 +11,13 @@ from hypothesis import strategies as st
 from storlever.tgtd.wire import (
     EVERY,
     MAX_BODY,
-    MAX_REPLY,
     MAX_VALUE,
     NO_UNIT,
-    REPLY_HEADER,
     Device,
     Mode,
     Op,
-    Reply,
     Request,
     TgtError,
-    decode_reply,
-    reply_size,
 )
 
 # struct tgtadm_req of usr/tgtadm_error.h and usr/tgtadm.h, by hand: field -> (offset, size)
@@ -331,41 +326,3 @@ def test_a_body_that_tgtd_would_drop_is_refused() -> None:
     parameters = (("mode_page", "0" * MAX_VALUE),) * 9
     with pytest.raises(ValueError, match=r"8192 bytes|wrong parameters"):
         Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=parameters)
-
-
-# -- replies
-
-
-def header(error: int, size: int) -> bytes:
-    return struct.pack("=II", error, size)
-
-
-def test_a_reply_is_its_number_and_its_text() -> None:
-    head = header(0, 8 + 6)
-    assert reply_size(head) == 6
-    assert decode_reply(head, b"hello\0") == Reply(0, "hello")
-    assert decode_reply(header(17, 8), b"") == Reply(17, "")
-
-
-@given(st.binary(min_size=REPLY_HEADER, max_size=REPLY_HEADER))
-def test_the_size_of_any_reply_is_sane_or_refused(head: bytes) -> None:
-    size = struct.unpack("=II", head)[1]
-    if REPLY_HEADER <= size <= MAX_REPLY:
-        assert reply_size(head) == size - REPLY_HEADER
-        return
-    with pytest.raises(ValueError, match=f"reply of {size} bytes"):
-        reply_size(head)
-
-
-@given(st.binary(min_size=REPLY_HEADER, max_size=REPLY_HEADER), st.binary())
-def test_any_reply_can_be_read(head: bytes, rest: bytes) -> None:
-    """Up to the first NUL, and whatever is no UTF-8 is replaced."""
-    reply = decode_reply(head, rest)
-    assert reply.error == struct.unpack("=II", head)[0]
-    assert reply.text == rest.split(b"\0")[0].decode("utf-8", "replace")
-
-
-@pytest.mark.parametrize("size", [0, 7, MAX_REPLY + 1, 2**32 - 1])
-def test_a_reply_of_nonsense_size_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="reply of"):
-        reply_size(header(0, size))

@@ -10,8 +10,9 @@ from functools import partial
 
 from storlever.errors import StorLeverError, Unavailable
 from storlever.tgtd.refusal import text_of
+from storlever.tgtd.reply import Reply
 from storlever.tgtd.transport import Awaited
-from storlever.tgtd.wire import Reply, Request
+from storlever.tgtd.wire import Request
 
 ABREAST = 4
 """Lanes at a time. tgtd serves nobody while it makes a LUN (0.8 to 2 ms), and takes what has come

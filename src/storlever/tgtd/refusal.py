@@ -19,7 +19,8 @@ from storlever.change import (
 )
 from storlever.errors import Conflict, Refused, StorLeverError
 from storlever.names import printable
-from storlever.tgtd.wire import Reply, TgtError
+from storlever.tgtd.reply import Reply
+from storlever.tgtd.wire import TgtError
 
 _MEANINGS: dict[TgtError, str] = {
     TgtError.UNKNOWN: "tgtd met an error it has no name for",

@@ -135,7 +135,7 @@ def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
     headers = {f"{tid}: {name}": name for name, tid in ids.items()}
     blocks: dict[str, list[str]] = {}
     current = None
-    for piece in f"\n{text}".split("\nTarget ")[1:]:
+    for piece in _pieces(text):
         header, _, block = piece.partition("\n")
         name = headers.get(header)
         if name in blocks:
@@ -145,6 +145,23 @@ def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
         elif current is not None:
             blocks[current].append(f"Target {piece}")
     return {name: "\n".join(pieces) for name, pieces in blocks.items()}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """What follows each "Target " that begins a line, one after another: no other thread can do
+    anything while many megabytes are split in one go."""
+    mark = "\nTarget "
+    start = len(mark) - 1 if text.startswith(mark[1:]) else _after(mark, text, 0)
+    while start:
+        next_one = _after(mark, text, start)
+        yield text[start : next_one - len(mark) if next_one else None]
+        start = next_one
+
+
+def _after(mark: str, text: str, start: int) -> int:
+    """Where the mark that is found first ends; 0 where there is none."""
+    at = text.find(mark, start)
+    return 0 if at < 0 else at + len(mark)
 
 
 def _seen(name: str, block: str) -> Seen:

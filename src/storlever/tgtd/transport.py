@@ -10,19 +10,14 @@ from functools import partial
 from typing import Protocol
 
 from storlever.errors import Unavailable
-from storlever.tgtd.wire import (
-    REPLY_HEADER,
-    Mode,
-    Op,
-    Reply,
-    Request,
-    decode_reply,
-    reply_size,
-)
+from storlever.tgtd.reply import Arriving, Reply
+from storlever.tgtd.wire import Mode, Op, Request
 
 _CREDENTIALS = struct.Struct("=iII")
 AT_ONCE = 0.002
 """Seconds; tgtd answers in 0.1 ms, when it does nothing else."""
+PIECE = 1 << 16
+"""Bytes of a reply that are taken in at a time."""
 _HARMLESS = Request(Mode.DRIVER, Op.SHOW)
 
 
@@ -133,8 +128,7 @@ class _Exchange:
         deadline = max(max(self.sent, heard) + self.seconds, time.monotonic() + AT_ONCE)
         try:
             with self.connection:
-                answer = _received(self.connection, deadline)
-            return decode_reply(answer[:REPLY_HEADER], answer[REPLY_HEADER:])
+                return _received(self.connection, deadline)
         except TimeoutError:
             raise Silent(self.seconds, self.pid) from None
         except (OSError, EOFError, ValueError) as error:
@@ -160,23 +154,15 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _received(connection: socket.socket, deadline: float) -> bytes:
-    """A whole reply; most come in one piece. What comes after it is none of it."""
-    arriving = select.poll()
-    arriving.register(connection, select.POLLIN)
-    reply = bytearray()
-    while missing := _missing(reply):
-        if not arriving.poll(_left(deadline) * 1000):
+def _received(connection: socket.socket, deadline: float) -> Reply:
+    """A whole reply; most come in one piece."""
+    arriving, poll = Arriving(), select.poll()
+    poll.register(connection, select.POLLIN)
+    while arriving.missing:
+        if not poll.poll(_left(deadline) * 1000):
             raise TimeoutError
-        piece = connection.recv(min(max(missing, 4096), 1 << 20))
+        piece = connection.recv(PIECE)
         if not piece:
             raise EOFError
-        reply += piece
-    return bytes(reply[: REPLY_HEADER + reply_size(reply)])
-
-
-def _missing(reply: bytearray) -> int:
-    """How many bytes must come at least."""
-    if len(reply) < REPLY_HEADER:
-        return REPLY_HEADER - len(reply)
-    return max(0, REPLY_HEADER + reply_size(reply) - len(reply))
+        arriving.take(piece)
+    return arriving.reply()

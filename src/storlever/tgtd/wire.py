@@ -1,7 +1,7 @@
-"""The management protocol of tgtd (1.0.30 to 1.0.97): typed requests to frames, frames to replies.
+"""The management protocol of tgtd (1.0.30 to 1.0.97): typed requests to frames.
 
 A request is a 120-byte header in host byte order and a body of `key=value` pairs, joined by
-commas with no escaping and ended by a NUL; a reply is an 8-byte header and text. A `Request` that
+commas with no escaping and ended by a NUL. A `Request` that
 can be built cannot kill the daemon by its own content: the pairs of mode and operation, their
 parameters and the types of a logical unit are those of `_ALLOWED` and `_check_unit`, and nothing
 else is expressible (above all not RedirectCallback, which runs a program, and `debug`, which
@@ -85,11 +85,8 @@ CONTROLLER = 0
 MAX_TID, MAX_SID, MAX_CID = 2**31 - 1, 2**64 - 1, 2**32 - 1
 MAX_BODY = 8192
 MAX_VALUE = 1023
-MAX_REPLY = 512 * 2**20
 
 _HEADER = struct.Struct("=ii64sIiQQIIIIII")
-_REPLY = struct.Struct("=II")
-REPLY_HEADER = _REPLY.size
 
 _UNIT_ATTRIBUTES = frozenset(
     {
@@ -284,25 +281,3 @@ def _check_unit(request: Request) -> None:
     if store == "aio" and "path" not in parameters:
         # Deleting an aio unit that never had a path closes tgtd's descriptor 0.
         raise ValueError("an aio unit needs its path from the start")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`error` 0 is success; other numbers are a TgtError where tgtd is one we know."""
-
-    error: int
-    text: str = ""
-
-
-def reply_size(reply: bytes | bytearray) -> int:
-    """The number of bytes after the 8-byte header, with which this begins. Raises ValueError on
-    nonsense."""
-    _, size = _REPLY.unpack_from(reply)
-    if not REPLY_HEADER <= size <= MAX_REPLY:
-        raise ValueError(f"reply of {size} bytes")
-    return int(size) - REPLY_HEADER
-
-
-def decode_reply(header: bytes, rest: bytes) -> Reply:
-    error, _ = _REPLY.unpack(header)
-    return Reply(error, rest.split(b"\0", 1)[0].decode("utf-8", "replace"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from storlever.tgtd.wire import MAX_REPLY, Reply
+from storlever.tgtd.reply import MAX_REPLY, Reply
 from tests.torture.tgtd.frames import HEADER
 
 HEAD = struct.Struct("=II")

@@ -11,9 +11,10 @@ from storlever.passes import Passes
 from storlever.tgtd.backend import TgtdBackend
 from storlever.tgtd.life import Peer
 from storlever.tgtd.process import AttachedTgtd
+from storlever.tgtd.reply import Arriving, Reply
 from storlever.tgtd.show import target_ids
 from storlever.tgtd.transport import SocketTransport
-from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Reply, Request, TgtError, decode_reply
+from storlever.tgtd.wire import CONTROLLER, EVERY, Mode, Op, Request, TgtError
 from storlever.twins import MemoryNotes
 from tests.backends import Exchanging
 from tests.initiator import Initiator
@@ -90,7 +91,9 @@ class Mimic(Exchanging):
         answer = self._chance.choice(self._answers[request.mode])
         if self._chance.random() < 0.6:
             answer = self._garbler.garbled(answer)
-        return decode_reply(struct.pack("=II", error, 8 + len(answer)), answer)
+        arriving = Arriving()
+        arriving.take(struct.pack("=II", error, 8 + len(answer)) + answer)
+        return arriving.reply()
 
     def _refusal(self) -> int:
         """Not one that is waited for: that costs two seconds."""

@@ -15,8 +15,9 @@ from storlever.tgtd.memory import text
 from storlever.tgtd.memory.bound import Bound
 from storlever.tgtd.memory.failure import Death, Refusal
 from storlever.tgtd.memory.target import Target
+from storlever.tgtd.reply import Reply
 from storlever.tgtd.transport import Awaited, NotRunning, Transport
-from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Mode, Op, Reply, Request, TgtError
+from storlever.tgtd.wire import EVERY, SEGMENT_LENGTH, Mode, Op, Request, TgtError
 
 
 class MemoryTgtd(Transport):
