@@ -11,8 +11,8 @@ from storlever.plan import Scope
 class Group:
     """What its writes made of `before`; a single write is a group too.
 
-    `changed`: LUNs that came, went, or changed in any field; `reopen`: those that opened their path
-    anew; `force`: targets whose sessions may be closed; `adopted`: targets that were foreign, of
+    `changed`: LUNs that came, went, or changed in any field; `moved`: of those, the ones whose path
+    did; `reopen`: those that opened their path anew; `force`: targets whose sessions may be closed; `adopted`: targets that were foreign, of
     which nothing was changed in tgtd yet.
     """
 
@@ -20,6 +20,7 @@ class Group:
     after: Inventory
     edit: Edit = Edit()
     changed: frozenset[Place] = frozenset()
+    moved: frozenset[Place] = frozenset()
     reopen: frozenset[Place] = frozenset()
     force: frozenset[str] = frozenset()
     adopted: frozenset[str] = frozenset()
@@ -38,7 +39,17 @@ class Group:
         force: bool = False,
     ) -> "Group":
         forced = frozenset(edit.targets) if force else frozenset()
-        return cls(before, before.after(edit), edit, _changed(edit, before), reopen, forced)
+        changed = _changed(edit, before)
+        moved = (place for place, was, became in changed if _path(was) != _path(became))
+        return cls(
+            before,
+            before.after(edit),
+            edit,
+            frozenset(place for place, _, _ in changed),
+            frozenset(moved),
+            reopen,
+            forced,
+        )
 
     def joined(self, later: "Group") -> "Group":
         """Both, where the later one began as this one ended."""
@@ -47,6 +58,7 @@ class Group:
             later.after,
             self.edit.joined(later.edit),
             self.changed | later.changed,
+            self.moved | later.moved,
             self.reopen | later.reopen,
             self.force | later.force,
             self.adopted | later.adopted,
@@ -79,26 +91,19 @@ class Group:
         )
 
     @property
-    def moved(self) -> frozenset[Place]:
-        """LUNs that stand on another path than before, or are new, or gone."""
-        return frozenset(
-            place
-            for place in self.changed
-            if _path(self.before.find(*place)) != _path(self.after.find(*place))
-        )
-
-    @property
     def left(self) -> frozenset[Place]:
-        """Of those, the ones that were there before."""
+        """Of those that moved, the ones that were there before."""
         return frozenset(place for place in self.moved if self.before.find(*place))
 
 
-def _changed(edit: Edit, before: Inventory) -> frozenset[Place]:
-    return frozenset(
-        (name, lun)
+def _changed(
+    edit: Edit, before: Inventory
+) -> list[tuple[Place, LogicalUnit | None, LogicalUnit | None]]:
+    return [
+        ((name, lun), was, became)
         for name, new in edit.targets.items()
-        for lun, _, _ in differing(before.targets.get(name), new)
-    )
+        for lun, was, became in differing(before.targets.get(name), new)
+    ]
 
 
 def _path(unit: LogicalUnit | None) -> str | None:

@@ -401,6 +401,8 @@ def _patched(old: Map[str, Value], changes: Mapping[str, Value | None]) -> Map[s
 def _moved(
     used_by: Map[str, frozenset[str]], user: str, old: Iterable[str], new: Iterable[str]
 ) -> Map[str, frozenset[str]]:
+    if old == new:
+        return used_by
     for name in set(old) - set(new):
         left = used_by[name] - {user}
         used_by = used_by.set(name, left) if left else used_by.delete(name)

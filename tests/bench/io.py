@@ -1,9 +1,11 @@
 """What a host notices of the API's writes to other targets: its reads and writes while fifty
 writes a second go on, against the same without them.
 
-The host works in slices of two seconds, one without the writes, one with them, and so on. Each
-slice has its throughput and its 99th percentile; the medians over the slices are compared, so that
-a slice that met something else counts for little.
+The host works in slices of two seconds: one in calm, one while a client asks fifty times a second
+for what costs the service next to nothing, one with the writes, and so on. Each slice has its
+throughput and its 99th percentile; the medians over the slices are compared, so that a slice that
+met something else counts for little. Against the slice in calm stands all that a client of the API
+takes away, that it wakes up included; against the one with the hellos what the writes do.
 
 With one command in flight, the host notices whatever tgtd, a single loop, does between two of its
 commands: these figures have limits. With eight in flight, host and tgtd use up two processor cores,
@@ -37,26 +39,36 @@ SECRET = "twelve chars"
 DEEP = 8
 
 
-class Writes:
-    """Five kinds of write, evenly mixed: each target in turn gets all five."""
+class Hellos:
+    """Fifty a second."""
 
-    def __init__(self, storlever: StorLever, spare: Path) -> None:
+    def __init__(self, storlever: StorLever) -> None:
         self._port = storlever.port
-        self._spare = str(spare)
         self._numbers = count()
         self.asked = self.answered = 0
 
     def run(self, stop: threading.Event) -> None:
-        """One late write does not delay all that follow: they catch up."""
+        """One late request does not delay all that follow: they catch up."""
         started, made = time.monotonic(), 0
         with Client(self._port) as client:
             while not stop.wait(max(0, started + made / WRITES - time.monotonic())):
-                self._write(client, next(self._numbers))
+                self._ask(client, next(self._numbers))
                 made += 1
         self.answered += made
         self.asked += round((time.monotonic() - started) * WRITES)
 
-    def _write(self, client: Client, number: int) -> None:
+    def _ask(self, client: Client, _: int) -> None:
+        client.request("GET", "/healthz")
+
+
+class Writes(Hellos):
+    """Five kinds of write, evenly mixed: each target in turn gets all five."""
+
+    def __init__(self, storlever: StorLever, spare: Path) -> None:
+        super().__init__(storlever)
+        self._spare = str(spare)
+
+    def _ask(self, client: Client, number: int) -> None:
         turn, kind = divmod(number, 5)
         place = path_of(turn % TARGETS)
         readonly = {"readonly": turn // TARGETS % 2 == 0}
@@ -73,7 +85,7 @@ class Writes:
 
 
 def figures(quick: bool) -> Iterator[Figure]:
-    pairs = 6 if quick else 15
+    turns = 6 if quick else 15
     with folder() as root, ExitStack() as stack:
         storlever = grown(root / "service", TARGETS, tgt_io_threads=THREADS)
         stack.callback(storlever.close)
@@ -82,32 +94,47 @@ def figures(quick: bool) -> Iterator[Figure]:
         disk.write_bytes(b"x" * (MEGABYTES << 20))
         storlever.add_lun(storlever.add_target(IN_USE), 1, disk)
         at_work = stack.enter_context(host(storlever.portal, IN_USE))
-        writes = Writes(storlever, image(root / "spare.img", 1))
-        yield from _compared(at_work, writes, 1, pairs)
-        yield from _compared(at_work, writes, DEEP, pairs // 3)
+        hellos, writes = Hellos(storlever), Writes(storlever, image(root / "spare.img", 1))
+        yield from _compared(at_work, hellos, writes, 1, turns)
+        yield from _compared(at_work, hellos, writes, DEEP, turns // 3)
         yield at_least(
             "writes made / asked for", writes.answered / writes.asked, 0.95, writes.asked
         )
 
 
-def _compared(at_work: Host, writes: Writes, depth: int, pairs: int) -> Iterator[Figure]:
-    calm: list[list[float]] = []
-    busy: list[list[float]] = []
+def _compared(
+    at_work: Host, hellos: Hellos, writes: Writes, depth: int, turns: int
+) -> Iterator[Figure]:
+    slices: list[tuple[list[float], ...]] = []
     at_work.begin(depth, SLICE / 4)  # to warm up
     at_work.took()
-    for _ in range(pairs):
-        at_work.begin(depth, SLICE)
-        calm.append(at_work.took())
-        at_work.begin(depth, SLICE)
-        with working([writes]):
-            busy.append(at_work.took())
+    for _ in range(turns):
+        slices.append(tuple(_slice(at_work, depth, beside) for beside in ([], [hellos], [writes])))
+    calm, greeted, busy = zip(*slices, strict=True)
+    first = depth == 1
     name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"
-    limits: tuple[float | None, float | None] = (0.9, 1.5) if depth == 1 else (None, None)
-    n = sum(map(len, busy))
+    yield from _ratios(name, busy, calm, (0.9, 1.5) if first else (None, None))
+    name = f"I/O, {depth} in flight, during {WRITES} writes/s / {WRITES} hellos/s"
+    yield from _ratios(name, busy, greeted, (None, None))
 
+
+def _slice(at_work: Host, depth: int, beside: Sequence[Hellos]) -> list[float]:
+    """How long each of the host's commands took."""
+    at_work.begin(depth, SLICE)
+    with working(beside):
+        return at_work.took()
+
+
+def _ratios(
+    name: str,
+    busy: Sequence[Sequence[float]],
+    calm: Sequence[Sequence[float]],
+    limits: tuple[float | None, float | None],
+) -> Iterator[Figure]:
     def ratio(of: Callable[[Sequence[float]], float]) -> float:
         return median([of(each) for each in busy]) / median([of(each) for each in calm])
 
+    n = sum(map(len, busy))
     yield at_least(f"{name}, throughput", ratio(len), limits[0], n)
     yield at_most(f"{name}, p99 latency", ratio(p99), limits[1], n)
     yield at_most(f"{name}, median latency", ratio(median), None, n)
