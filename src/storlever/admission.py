@@ -1,8 +1,9 @@
 """Who is admitted to a target, and why: in tgtd's order, state, then lists, then users. Pure."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+
+from msgspec import Struct
 
 from storlever.errors import Conflict
 from storlever.model import Access, Session, Target
@@ -20,8 +21,7 @@ class Rule(StrEnum):
     USERS = "users"
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """An initiator that would log in; what is not known of it is None."""
 
     name: str | None = None
@@ -29,8 +29,7 @@ class Asking:
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """`reason` is a sentence."""
 
     admitted: bool

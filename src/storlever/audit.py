@@ -7,11 +7,13 @@ it, and an entry that was altered or taken out is noticed.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from storlever.encoding import canonical, fields_of
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from storlever.encoding import canonical
 from storlever.inventory import Edit, Inventory
 from storlever.model import Account, Target
 from storlever.principal import Act
@@ -28,8 +30,7 @@ START = "0" * 64
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """`time` is in UTC; `outcome` is `done` or the code of the error; `before` and `after` hold
     what changed, with secrets masked."""
 
@@ -46,8 +47,7 @@ class Entry:
     after: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """Where the chain is: an entry's number, from 1, and its hash."""
 
     number: int = 0
@@ -61,8 +61,7 @@ class Link:
         return Link(self.number + 1, hashlib.sha256(text.encode()).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """`since` and `until` are times, `after` and `before` numbers; all leave out what they name but
     `since`. With `after` the oldest come first, else the newest."""
 
@@ -113,7 +112,7 @@ def entry(
 
 
 def document(number: int, entry: Entry) -> str:
-    return canonical({"number": number, **plain(entry)})
+    return canonical({"number": number, **asdict(entry)})
 
 
 def broken(records: Iterable[Json], link: Link) -> str | None:
@@ -143,7 +142,7 @@ def difference(edit: Edit, old: Inventory) -> tuple[Json, Json]:
             before.setdefault(kind, {})[name] = was
             after.setdefault(kind, {})[name] = became
     if edit.discovery is not None:
-        before["discovery"], after["discovery"] = map(plain, (old.discovery, edit.discovery))
+        before["discovery"], after["discovery"] = map(asdict, (old.discovery, edit.discovery))
     return before, after
 
 
@@ -179,8 +178,3 @@ def _token(token: Token | None) -> Json | None:
     if token is None:
         return None
     return {"role": str(token.role), "expires": token.expires and stamp(token.expires)}
-
-
-def plain(value: Any) -> Json:
-    """The fields of a dataclass; dataclasses.asdict would copy all in them."""
-    return {name: getattr(value, name) for name in fields_of(value.__class__)}

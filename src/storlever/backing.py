@@ -7,10 +7,11 @@ import stat
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from storlever.model import ScsiProduct
 from storlever.territory import Territory, is_fixed
@@ -22,8 +23,7 @@ class Kind(StrEnum):
     CHARACTER = "character device"
 
 
-@dataclass(frozen=True, slots=True)
-class BackingStore:
+class BackingStore(Struct, frozen=True):
     """`identity` is the same for every path that leads to the same store.
 
     `holder` says what uses it besides StorLever: a mount, swap, another device; None if nothing.
@@ -37,8 +37,7 @@ class BackingStore:
     tape: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ScsiIdentity:
+class ScsiIdentity(Struct, frozen=True):
     """What a SCSI device says of itself."""
 
     product: ScsiProduct

@@ -1,7 +1,8 @@
 """What the audit has to tell of requests that changed nothing: it waits for the next commit."""
 
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from storlever import audit
 from storlever.audit import Entry
@@ -16,8 +17,7 @@ MOST = 10_000
 OURSELVES = Act(Principal("storlever", Role.ADMIN), "", "audit", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """`lost`: how many more there would be, had there been room."""
 
     entries: tuple[Entry, ...]

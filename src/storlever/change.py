@@ -3,103 +3,89 @@
 `target` is the target's iSCSI name; in the bindings None stands for discovery.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from storlever.model import Account, LogicalUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(Struct, frozen=True):
     """Let whoever matches the ACL entry log in."""
 
     target: str
     entry: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Struct, frozen=True):
     """Remove an ACL entry; sessions that are there stay."""
 
     target: str
     entry: str
 
 
-@dataclass(frozen=True, slots=True)
-class EndSessions:
+class EndSessions(Struct, frozen=True):
     """Have no session left: close them when forced, else raise Conflict if there is one."""
 
     target: str
     force: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SetReady:
+class SetReady(Struct, frozen=True):
     target: str
     ready: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CreateTarget:
+class CreateTarget(Struct, frozen=True):
     """Create it ready, with an empty ACL: closed to everyone."""
 
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteTarget:
+class DeleteTarget(Struct, frozen=True):
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateAccount:
+class CreateAccount(Struct, frozen=True):
     account: Account
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteAccount:
+class DeleteAccount(Struct, frozen=True):
     """Delete an account that is bound nowhere."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BindIncoming:
+class BindIncoming(Struct, frozen=True):
     """Bind to the first free slot, which is the one after the last."""
 
     target: str | None
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnbindIncoming:
+class UnbindIncoming(Struct, frozen=True):
     """Unbind the account in the last slot."""
 
     target: str | None
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BindOutgoing:
+class BindOutgoing(Struct, frozen=True):
     target: str | None
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnbindOutgoing:
+class UnbindOutgoing(Struct, frozen=True):
     target: str | None
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateUnit:
+class CreateUnit(Struct, frozen=True):
     """Create the unit so that initiators first see it with everything in place."""
 
     target: str
     unit: LogicalUnit
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateUnit:
+class UpdateUnit(Struct, frozen=True):
     """Bring the named fields of a live unit to the values they have in `unit`."""
 
     target: str
@@ -107,8 +93,7 @@ class UpdateUnit:
     fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteUnit:
+class DeleteUnit(Struct, frozen=True):
     target: str
     lun: int
 

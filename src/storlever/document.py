@@ -5,24 +5,25 @@ users of a target) do not name stays, or goes when the edit prunes; access lists
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever.errors import Conflict, Fault, Invalid
 from storlever.inventory import Direction, Edit, Inventory
 from storlever.model import Access, Account, DiscoveryAuth, LogicalUnit, Place, Target
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPart:
+class UnitPart(Struct, frozen=True):
     """`given`: fields of LogicalUnit by name."""
 
     lun: int
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class TargetPart:
+class TargetPart(Struct, frozen=True):
     """`outgoing` has one name at most."""
 
     name: str
@@ -34,21 +35,22 @@ class TargetPart:
     units: tuple[UnitPart, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserPart:
+class UserPart(Struct, frozen=True):
     """Without a secret it is one that is known."""
 
     name: str
-    secret: str | None = field(default=None, repr=False)
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"UserPart(name={self.name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """`discovery` has the directions that are given."""
 
     targets: tuple[TargetPart, ...] | None = None
     users: tuple[UserPart, ...] = ()
-    discovery: Mapping[Direction, str | None] = field(default_factory=dict)
+    discovery: Mapping[Direction, str | None] = {}
 
     def places(self, at: str = "targets.{}.") -> dict[Place, str]:
         """Of each LUN, where the document names it."""

@@ -1,13 +1,11 @@
-"""JSON of frozen values as they are: dataclasses as objects, tuples as lists, times in ISO 8601.
+"""JSON of frozen values as they are: structs as objects, tuples as lists, times in ISO 8601.
 
 Python's own encoder asks a function of ours for each value that is no dictionary or list, and takes
 six times as long, seven times a write.
 """
 
 import json
-from collections.abc import Hashable, Set
-from dataclasses import fields, is_dataclass
-from functools import cache
+from collections.abc import Set
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,19 +29,13 @@ def encoded(value: Any) -> str:
 def decoded(text: str, kind: type[Kind]) -> Kind:
     """A value of that kind, in all its parts. Raises ValueError where it is none, or has not just
     the fields of its kind, and what the kind raises for parts that do not fit."""
-    if is_dataclass(kind) and _keys_of(text) != set(fields_of(kind)):
+    if issubclass(kind, msgspec.Struct) and _keys_of(text) != set(kind.__struct_fields__):
         raise ValueError(f"is no {kind.__name__}")  # else it would pass for one, by its defaults
     return msgspec.json.decode(text, type=kind)
 
 
 def _keys_of(text: str) -> Set[str]:
     return msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys()
-
-
-@cache
-def fields_of(kind: Hashable) -> tuple[str, ...]:
-    """The names of a dataclass's fields: to ask for them takes longer than to read them."""
-    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
 
 
 def canonical(value: Any) -> str:

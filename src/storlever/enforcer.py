@@ -3,9 +3,9 @@ tgtd refuses."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from storlever import failpoint
 from storlever.change import Change, DeleteAccount, EndSessions, UnbindIncoming, UnitChange

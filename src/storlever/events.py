@@ -8,8 +8,10 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever.audit import stamp
 from storlever.clock import now
@@ -25,8 +27,7 @@ Told = tuple[str, About]
 """Kind of an event, and what it is about."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Event:
+class Event(Struct, frozen=True, eq=False):
     number: int
     kind: str
     time: str

@@ -1,8 +1,9 @@
 """What there is to measure of the core at one moment, copied from memory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from storlever.failures import Failed
 from storlever.inventory import Inventory
@@ -11,8 +12,7 @@ from storlever.status import state, trouble
 from storlever.tally import Tally
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """`failures`: (target, LUN or None for the target) -> why it is not served. `traffic` and
     `sessions` (how many, by target) are those of the last sample. `pid` is tgtd's, 0 when it is
     down."""

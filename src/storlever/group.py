@@ -1,19 +1,19 @@
 """Writes that are in force one by one, and become durable in one commit."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever.inventory import Edit, Inventory
 from storlever.model import LogicalUnit, Place, differing
 from storlever.plan import Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """What its writes made of `before`; a single write is a group too.
 
     `changed`: LUNs that came, went, or changed in any field; `moved`: of those, the ones whose path
-    did; `reopen`: those that opened their path anew; `force`: targets whose sessions may be closed; `adopted`: targets that were foreign, of
-    which nothing was changed in tgtd yet.
+    did; `reopen`: those that opened their path anew; `force`: targets whose sessions may be closed;
+    `adopted`: targets that were foreign, of which nothing was changed in tgtd yet.
     """
 
     before: Inventory

@@ -5,13 +5,14 @@ changes. That makes it the unit of planning, of committing to the store, and of 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
 from immutables import Map
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever.errors import Conflict, Fault, Invalid, NotFound
 from storlever.model import Access, Account, DiscoveryAuth, LogicalUnit, Target
@@ -30,14 +31,13 @@ class Direction(StrEnum):
     OUTGOING = "outgoing"
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Struct, frozen=True):
     """New values by name; None removes. `discovery` None leaves it as it is."""
 
-    targets: Mapping[str, Target | None] = field(default_factory=dict)
-    accounts: Mapping[str, Account | None] = field(default_factory=dict)
+    targets: Mapping[str, Target | None] = {}
+    accounts: Mapping[str, Account | None] = {}
     discovery: DiscoveryAuth | None = None
-    tokens: Mapping[str, Token | None] = field(default_factory=dict)
+    tokens: Mapping[str, Token | None] = {}
 
     def __bool__(self) -> bool:
         return self.for_tgtd or bool(self.tokens)
@@ -57,8 +57,7 @@ class Edit:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """Targets, accounts and tokens by name, in maps that share what an edit leaves alone: it costs
     what it touches (docs/decisions/0016). They have no order."""
 
@@ -66,7 +65,7 @@ class Inventory:
     accounts: Map[str, Account] = Map()
     discovery: DiscoveryAuth = DiscoveryAuth()
     tokens: Map[str, Token] = Map()
-    used_by: Map[str, frozenset[str]] = field(default=Map(), repr=False)
+    used_by: Map[str, frozenset[str]] = Map()
     """Account name -> the targets (or DISCOVERY) that use it."""
 
     @classmethod

@@ -7,9 +7,10 @@ that it tells of is.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from storlever.audit import Entry, Json, Link, Search, broken, document, stamp
 
@@ -39,8 +40,7 @@ _HASH = "SELECT hash FROM audit WHERE number = ?"
 _REMOVE = "DELETE FROM audit WHERE number <= ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """How many entries are kept at most, and for how long; how many revisions, and how many rows
     they may have replaced together."""
 

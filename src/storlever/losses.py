@@ -1,7 +1,8 @@
 """What an edit takes away: from hosts, and of all there is."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from storlever.errors import Conflict
 from storlever.inventory import Edit, Inventory
@@ -11,8 +12,7 @@ FRACTION = 3
 """More than one in as many that goes at once is too much to be meant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(Struct, frozen=True):
     """`bearers`: the targets whose hosts may notice: it goes or goes offline, or LUNs of it do."""
 
     targets: frozenset[str]

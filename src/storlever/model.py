@@ -1,8 +1,9 @@
 """What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from storlever.errors import Conflict, Fault, Invalid
 from storlever.names import EVERYONE, GUARD
@@ -40,16 +41,17 @@ Place = tuple[str, int]
 """Where a LUN is: target name and number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """A CHAP name and its secret; tgtd knows one secret a name, whatever it is used for."""
 
     name: str
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Account(name={self.name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """Who may log in: an initiator that matches either list; both empty admit everyone."""
 
     names: tuple[str, ...] = ()
@@ -73,8 +75,7 @@ class Access:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ScsiProduct:
+class ScsiProduct(Struct, frozen=True):
     """Standard INQUIRY data: vendor (8 bytes), product (16) and revision (4)."""
 
     vendor: str
@@ -82,8 +83,7 @@ class ScsiProduct:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalUnit:
+class LogicalUnit(Struct, frozen=True):
     """One LUN as it is wished for. Raises Invalid for a pair of types that do not fit."""
 
     lun: int
@@ -125,8 +125,7 @@ class LogicalUnit:
             raise Invalid(*faults)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One target as it is wished for; accounts are named here and kept in the inventory.
 
     `incoming` is in the order of binding. `online` false is a wish that lasts.
@@ -157,8 +156,7 @@ class Target:
         return frozenset(self.incoming) | ({self.outgoing} if self.outgoing else set())
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveryAuth:
+class DiscoveryAuth(Struct, frozen=True):
     """CHAP of discovery sessions: the accounts' names."""
 
     incoming: str | None = None
@@ -173,8 +171,7 @@ class DiscoveryAuth:
         return frozenset(name for name in (self.incoming, self.outgoing) if name)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """Names that unfinished writes were changing: in tgtd they are ours, and in doubt.
 
     `secrets`: accounts whose secret in tgtd may not be the stored one. One that was only being
@@ -209,8 +206,7 @@ class Pending:
 NOTHING_PENDING = Pending()
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """An I_T nexus as seen: the initiator's own name, its address, tgtd's number for it, and
     that of its connection."""
 
@@ -220,8 +216,7 @@ class Session:
     cid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """What went through: bytes and commands that were done, and errors."""
 
     read_bytes: int = 0
@@ -244,8 +239,7 @@ Counted = tuple[str, int, int]
 """What tgtd counts by: target name, LUN, number of the session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """tgtd's counters at one moment, in one `life` of it. Every session has those of LUN 0, the
     controller."""
 
@@ -253,8 +247,7 @@ class Sample:
     traffic: Mapping[Counted, Traffic]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedUnit:
+class ObservedUnit(Struct, frozen=True):
     """One LUN as tgtd has it; a field that tgtd does not tell and we do not know is None."""
 
     lun: int
@@ -289,8 +282,7 @@ class ObservedUnit:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Bindings:
+class Bindings(Struct, frozen=True):
     """The accounts of a target or of discovery; `incoming` by slot."""
 
     incoming: tuple[str, ...] = ()
@@ -301,8 +293,7 @@ class Bindings:
         return frozenset(self.incoming) | ({self.outgoing} if self.outgoing else set())
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedTarget:
+class ObservedTarget(Struct, frozen=True):
     name: str
     ready: bool = True
     acl: tuple[str, ...] = ()

@@ -14,11 +14,11 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from storlever.encoding import encoded
 from storlever.errors import StateFailed, StateUnusable

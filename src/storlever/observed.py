@@ -5,8 +5,10 @@ A value without a daemon: `knowledge` replaces it by each full look, and between
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from storlever.change import (
     Admit,

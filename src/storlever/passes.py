@@ -7,10 +7,10 @@ brought into force by a pass as well.
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import structlog
+from msgspec.structs import replace
 
 from storlever import failpoint
 from storlever.change import Change, CreateAccount, DeleteAccount

@@ -14,9 +14,10 @@ old or by the new state as well. It rests on four rules.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum, auto
 from itertools import chain, takewhile
+
+from msgspec import Struct
 
 from storlever.change import (
     Admit,
@@ -81,8 +82,7 @@ class Phase(IntEnum):
     GO_READY = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a plan may touch.
 
     `targets`: by name; one that is not desired is removed, so foreign targets are never in it.
@@ -128,8 +128,7 @@ Lane = tuple[Change, ...]
 """Changes that keep their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Stages come one after another. A stage has lanes, which do not depend on each other."""
 
     stages: tuple[tuple[Lane, ...], ...] = ()

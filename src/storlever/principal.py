@@ -1,7 +1,8 @@
 """Who asks, and what may be asked of whom."""
 
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct
 
 
 class Role(IntEnum):
@@ -33,20 +34,21 @@ NOBODY = "nobody"
 """The name of who did not say who they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """`name` says how they proved it: token:NAME, certificate:NAME, user:NAME (of a Unix socket's
     peer), loopback, or NOBODY. `address`: where from, "" for a Unix socket."""
 
     name: str
     role: Role
     address: str = ""
-    digest: str = field(default="", repr=False)
+    digest: str = ""
     """Of the token, where it is one: it may be revoked before what it asks for is done."""
 
+    def __repr__(self) -> str:
+        return f"Principal(name={self.name!r}, role={self.role!r}, address={self.address!r})"
 
-@dataclass(frozen=True, slots=True)
-class Act:
+
+class Act(Struct, frozen=True):
     """One request: by whom, under which id, and what it asks for: an operation, a path, and the
     target that the path names, if any."""
 

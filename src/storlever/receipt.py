@@ -8,9 +8,10 @@ sealed where it is kept.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from storlever.encoding import encoded
 from storlever.errors import Fault, Reused
@@ -22,8 +23,7 @@ MOST = 10_000
 HEADER = "Idempotency-Key"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """`name` is of the principal and their key, `request` of all that the request said: digests."""
 
     name: str
@@ -35,8 +35,7 @@ class Key:
         return cls(_digest((who.encode(), key.encode())), _digest(said))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """What a call of a method of Service returned. `already`: what it was to make was there, or
     what it was to remove was gone. `replayed`: it was done before, for the same request."""
 
@@ -45,8 +44,7 @@ class Done:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """`time`: as the audit has it; `outcome`: JSON."""
 
     key: Key

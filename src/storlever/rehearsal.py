@@ -6,7 +6,8 @@ how, not what. No sentence holds a secret.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
 
 from storlever.change import Change, CreateUnit, DeleteUnit, EndSessions, UpdateUnit
 from storlever.inventory import DISCOVERY, Edit, Inventory
@@ -19,16 +20,14 @@ Sessions = Callable[[str], int]
 """How many sessions a target has now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What is done, and what hosts notice of it."""
 
     step: str
     effect: str = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(Struct, frozen=True):
     """What a write would do, without steps if nothing, and of what it would warn."""
 
     steps: tuple[Step, ...] = ()
@@ -232,7 +231,8 @@ def _unit(name: str, lun: int, was: LogicalUnit | None, will: LogicalUnit | None
         return f"add LUN {lun} ({will.backing_path}) to {name}"
     if was == will:
         return f"open {will.backing_path} anew for LUN {lun} of {name}"
-    names = (each.name for each in fields(will))
-    differing = (each for each in names if getattr(was, each) != getattr(will, each))
+    differing = (
+        each for each in will.__struct_fields__ if getattr(was, each) != getattr(will, each)
+    )
     words = ", ".join(each.replace("_", " ") for each in differing)
     return f"change {words} of LUN {lun} of {name}"

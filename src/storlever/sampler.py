@@ -8,10 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from msgspec import Struct
 
 from storlever.clock import now
 from storlever.counters import CONTROLLER, Counters
@@ -31,8 +31,7 @@ MOST_ASKED = 200
 """Targets that are asked at once who their new sessions are: there may be 10,000 at a start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """A session, and when it was first seen."""
 
     session: Session

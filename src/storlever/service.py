@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from storlever import audit, warning
 from storlever.admission import Admission, Asking, admission, shutting_out

@@ -1,9 +1,11 @@
 """The backing stores that LUNs stand on: may this one be served, and is it still the same."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
@@ -32,8 +34,7 @@ class Host(Protocol):
         """Raises Unusable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stand:
+class Stand(Struct, frozen=True):
     """A LUN that is to stand on its store anew. `old`: as it is now, if it is there. `given`: its
     path was, so that what is wrong with it is wrong with what was asked for. `at`: before the
     field in faults."""

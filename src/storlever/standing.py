@@ -2,8 +2,9 @@
 what tgtd opened after."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from storlever.backing import BackingStore
 from storlever.errors import Conflict

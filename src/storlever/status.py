@@ -1,14 +1,14 @@
 """What is wished for, and how it is: ready, offline, or error with a reason. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from storlever.failures import Failed
 from storlever.model import LogicalUnit, Session, Target
 
 
-@dataclass(frozen=True, slots=True)
-class UnitStatus:
+class UnitStatus(Struct, frozen=True):
     """`size`: bytes, where it is known; `reason`: why its state is error."""
 
     unit: LogicalUnit
@@ -17,8 +17,7 @@ class UnitStatus:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TargetStatus:
+class TargetStatus(Struct, frozen=True):
     """`reason`: why its state is error."""
 
     target: Target
@@ -27,8 +26,7 @@ class TargetStatus:
     sessions: tuple[Session, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """`down`: why nothing can be changed now; `failing`: (place, reason) of what is not served;
     `foreign`: the targets in tgtd that are not ours; `hole`: what tgtd is known to be vulnerable
     to."""

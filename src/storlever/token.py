@@ -3,9 +3,10 @@
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from storlever.principal import Role
 
@@ -20,8 +21,7 @@ NEVER = "never"
 _TIMES = ("created", "expires", "last_used")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """Times are in UTC, in whole seconds; `expires` None: it lasts until it is revoked."""
 
     name: str

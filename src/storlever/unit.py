@@ -6,8 +6,9 @@ or leaves what is there.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from storlever.errors import Fault, Invalid
 from storlever.model import FITTING, DeviceType, LogicalUnit

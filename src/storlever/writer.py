@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from storlever import audit, failpoint
 from storlever.audit import DONE, Entry, Json, Link, Search
@@ -79,8 +81,7 @@ def _nothing(_: Exception, __: Inventory) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """A call of a method of Service, and in whose name.
 
     `rehearsed`: find out what it would do, and do nothing. `key`: if its receipt is there, that is

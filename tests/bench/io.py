@@ -105,11 +105,12 @@ def figures(quick: bool) -> Iterator[Figure]:
 def _compared(
     at_work: Host, hellos: Hellos, writes: Writes, depth: int, turns: int
 ) -> Iterator[Figure]:
-    slices: list[tuple[list[float], ...]] = []
     at_work.begin(depth, SLICE / 4)  # to warm up
     at_work.took()
-    for _ in range(turns):
-        slices.append(tuple(_slice(at_work, depth, beside) for beside in ([], [hellos], [writes])))
+    slices = [
+        [_slice(at_work, depth, beside) for beside in ([], [hellos], [writes])]
+        for _ in range(turns)
+    ]
     calm, greeted, busy = zip(*slices, strict=True)
     first = depth == 1
     name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"

@@ -1,9 +1,9 @@
 """What every Backend does with every change, and the facts about tgtd that it builds on."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from storlever.backing import Machine
 from storlever.change import (
@@ -58,7 +58,7 @@ def unit(rig: Rig, lun: int = 1, **fields: object) -> LogicalUnit:
     if not path.exists():
         image(path, 4)
     base = LogicalUnit(lun, str(path), f"{lun:031x}", f"SN{lun}")
-    return replace(base, **fields)  # type: ignore[arg-type]
+    return replace(base, **fields)
 
 
 def apply(rig: Rig, *changes: Change) -> None:

@@ -1,9 +1,9 @@
 """Adoption: a foreign target becomes ours as it is, and whoever is logged in notices nothing."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from storlever.adoption import wished

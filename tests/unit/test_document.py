@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from storlever.audit import MASK, Search
@@ -47,7 +47,7 @@ def whole(inventory: Inventory) -> Document:
 
 
 def _part(target: Target) -> TargetPart:
-    names = [item.name for item in fields(LogicalUnit) if item.name != "lun"]
+    names = [name for name in LogicalUnit.__struct_fields__ if name != "lun"]
     return TargetPart(
         target.name,
         target.online,

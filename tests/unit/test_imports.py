@@ -249,8 +249,8 @@ def test_an_edge_knows_itself_and_the_core(package: str, inward: set[str]) -> No
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
-def test_the_heart_does_no_io_and_needs_no_third_party_but_for_maps_and_json(name: str) -> None:
-    needed = {"inventory": {"immutables"}, "encoding": {"msgspec"}}.get(name, set())
+def test_the_heart_does_no_io_and_needs_no_third_party_but_for_values(name: str) -> None:
+    needed = {"msgspec"} | ({"immutables"} if name == "inventory" else set())
     assert others(name) - needed <= sys.stdlib_module_names - IMPURE
 
 

@@ -1,12 +1,13 @@
 """Edits of the inventory: what they refuse, and that any sequence of them keeps it consistent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from storlever.errors import Conflict, Invalid, NotFound, StorLeverError
 from storlever.inventory import DISCOVERY, Direction, Edit, Inventory

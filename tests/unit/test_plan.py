@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from storlever.change import (
     Admit,
@@ -285,7 +285,7 @@ def test_an_interrupted_plan_can_be_taken_back(
 
 
 def only(name: str, **scope: object) -> Scope:
-    return replace(Scope(frozenset({name})), **scope)  # type: ignore[arg-type]
+    return replace(Scope(frozenset({name})), **scope)
 
 
 def inventory(*targets: Target) -> Inventory:

@@ -1,11 +1,11 @@
 """The use cases on the in-memory twins: what needs more than one layer, and no real tgtd."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from storlever.audit import Entry
 from storlever.backing import BackingStore, Machine

@@ -1,10 +1,9 @@
 """A logical unit in tgtd's words: whatever the unit, requests that can be sent and do no harm."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from storlever.model import BackingType, DeviceType, LogicalUnit, ObservedUnit, ScsiProduct
 from storlever.plan import IN_PLACE
@@ -18,7 +17,7 @@ NO_CACHE = CACHE.replace("0x14", "0x10", 1)
 
 
 def of(device: DeviceType, backing: BackingType, **changes: object) -> LogicalUnit:
-    return replace(DISK, device_type=device, backing_type=backing, **changes)  # type: ignore[arg-type]
+    return replace(DISK, device_type=device, backing_type=backing, **changes)
 
 
 CD = of(DeviceType.CD, BackingType.RDWR)

@@ -5,8 +5,9 @@ The numbers live and die here: elsewhere a target is known by its name. Stands o
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from storlever.model import Session
 from storlever.tgtd.refusal import TgtRefusal, text_of
@@ -20,8 +21,7 @@ BUSY_PATIENCE = 2.0
 """Seconds to wait for commands in flight before a busy unit or target is given up on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """Which life of the daemon: process ids come again, so the start time is part of it."""
 
     pid: int

@@ -6,8 +6,9 @@ Stands on the machine's files, and asks tgtd nothing.
 import contextlib
 from collections import Counter
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from storlever.backing import BackingStore, Unusable
 from storlever.errors import Unfit
@@ -38,8 +39,7 @@ class Files(Protocol):
         that is not the unit's, and somebody's session with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """What a path led to before tgtd was asked to open it; and what tgtd had open, where others can
     change what the path leads to."""
 

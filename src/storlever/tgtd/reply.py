@@ -2,7 +2,8 @@
 
 import codecs
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_REPLY = 512 * 2**20
 
@@ -10,8 +11,7 @@ _HEADER = struct.Struct("=II")
 _Decoder = codecs.getincrementaldecoder("utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """`error` 0 is success; other numbers are a TgtError where tgtd is one we know."""
 
     error: int

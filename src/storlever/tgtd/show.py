@@ -13,8 +13,9 @@ send, so a session can forge whole sections of it. These rules keep forged lines
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 from itertools import zip_longest
+
+from msgspec import Struct
 
 from storlever.model import (
     BackingType,
@@ -34,8 +35,7 @@ class Forged(ValueError):
     """The text holds a target header twice: somebody's name pretends to be tgtd's output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nexus:
+class Nexus(Struct, frozen=True):
     """One connection of a session, by the numbers that close it."""
 
     sid: int

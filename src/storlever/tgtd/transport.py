@@ -5,9 +5,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from storlever.errors import Unavailable
 from storlever.tgtd.reply import Arriving, Reply
@@ -113,8 +114,7 @@ class SocketTransport(Transport):
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Exchange:
+class _Exchange(Struct, frozen=True):
     """A request that was sent. tgtd may be at others first: its time runs from the last answer to
     any of them, so that of several only one is waited for in vain."""
 

@@ -10,9 +10,10 @@ logs secrets).
 
 import re
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
+
+from msgspec import Struct
 
 
 class Mode(IntEnum):
@@ -146,8 +147,7 @@ _STORES: dict[Device, frozenset[str | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One management request. Raises ValueError when tgtd would misread it or die of it."""
 
     mode: Mode
@@ -159,26 +159,27 @@ class Request:
     device: Device = Device.DISK
     outgoing: bool = False
     force: bool = False
-    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # secrets
-    patience: float = field(default=0.0, repr=False, compare=False)
+    parameters: tuple[tuple[str, str], ...] = ()
+    patience: float = 0.0
     """Seconds that the answer may take longer than that to others. Not sent."""
-    hurry: bool = field(default=False, repr=False, compare=False)
+    hurry: bool = False
     """Whether only an answer that comes at once is of use. Not sent."""
-    frame: bytes = field(init=False, repr=False, compare=False)
-    """What is sent."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
         _check_parameters(self)
         if self.mode is Mode.UNIT:
             _check_unit(self)
-        object.__setattr__(self, "frame", self._encoded())
 
-    def _encoded(self) -> bytes:
-        body = ",".join([f"{key}={value}" for key, value in self.parameters]).encode()
-        body = body + b"\0" if body else b""
-        if len(body) > MAX_BODY:
-            raise ValueError(f"a request body has at most {MAX_BODY} bytes")
+    def __repr__(self) -> str:
+        """Without the values of parameters, which may be secrets."""
+        keys = [key for key, _ in self.parameters]
+        return f"Request({self.mode.name} {self.op.name} tid={self.tid} lun={self.lun} {keys})"
+
+    @property
+    def frame(self) -> bytes:
+        """What is sent."""
+        body = self.body
         header = _HEADER.pack(
             self.mode,
             self.op,
@@ -196,6 +197,11 @@ class Request:
         )
         return header + body
 
+    @property
+    def body(self) -> bytes:
+        text = ",".join([f"{key}={value}" for key, value in self.parameters])
+        return text.encode() + b"\0" if text else b""
+
 
 def _check_numbers(request: Request) -> None:
     """struct.pack would raise its own error, with the connection to tgtd made already."""
@@ -211,13 +217,16 @@ def _check_numbers(request: Request) -> None:
 def _check_parameters(request: Request) -> None:
     keys = tuple([key for key, _ in request.parameters])
     _check_keys(request.mode, request.op, keys)
-    values = [value for _, value in request.parameters]
     if request.op is Op.UNBIND:
         for key, value in request.parameters:
             _check_theirs(key, value)
-    elif not _all_plain(values):
+    elif _all_plain([value for _, value in request.parameters]):
+        return  # they have room, too
+    else:
         for at, (key, value) in enumerate(request.parameters, 1):
             _check_value(key, value, last=at == len(keys))
+    if len(request.body) > MAX_BODY:
+        raise ValueError(f"a request body has at most {MAX_BODY} bytes")
 
 
 @cache

@@ -1,13 +1,13 @@
 """The application: routes, the gate before them, the errors after them."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from msgspec import to_builtins
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -134,7 +134,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_rehearsed(_: Request, error: Exception) -> Response:
     assert isinstance(error, Rehearsed)
-    return JSONResponse(asdict(error.rehearsal))
+    return JSONResponse(to_builtins(error.rehearsal))
 
 
 async def _on_unchanged(_: Request, error: Exception) -> Response:

@@ -7,14 +7,16 @@ nobody can try passwords on it (docs/decisions/0024).
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from storlever.encoding import canonical
 from storlever.errors import NotFound, Precondition
 from storlever.inventory import Inventory
 
 View = Callable[[Inventory], object]
-"""What is wished of one resource: JSON, a frozen dataclass, or a tuple of such. Raises NotFound
+"""What is wished of one resource: JSON, a struct, or a tuple of such. Raises NotFound
 where it is not there."""
 
 ANY = "*"
@@ -37,7 +39,7 @@ class Tags:
     def _digest(self, wish: object) -> bytes:
         if isinstance(wish, tuple):
             return self._keyed(b"parts", b"".join(map(self._digest, wish)))
-        if not is_dataclass(wish):
+        if not isinstance(wish, Struct):
             return self._keyed(b"whole", canonical(wish).encode())
         known = self._known.get(id(wish))
         if known is None:

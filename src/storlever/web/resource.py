@@ -1,9 +1,10 @@
 """What is wished of the resources that paths name, and whether it is what a client asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hmac import compare_digest
 from typing import Any
+
+from msgspec.structs import replace
 
 from storlever.document import TargetPart, UnitPart
 from storlever.errors import NotFound

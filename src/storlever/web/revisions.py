@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
+from msgspec import to_builtins
 
 from storlever.audit import MOST
 from storlever.principal import Role
@@ -55,7 +56,8 @@ async def get_revision(core: Core, number: Revision) -> Response:
 
 def _shown(service: Service, number: int) -> bytes:
     """In a thread: it may have changed everything."""
-    return RevisionShown.model_validate(service.revision(number)).model_dump_json().encode()
+    found = to_builtins(service.revision(number))
+    return RevisionShown.model_validate(found).model_dump_json().encode()
 
 
 @table.post("/revision_list/{number}/restore", Role.OPERATOR, response_class=Response)

@@ -1,12 +1,12 @@
 """Who is logged in, who could be, and how to part with them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
+from msgspec.structs import asdict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from storlever.admission import Admission, Asking, Rule
@@ -34,7 +34,7 @@ RULES: dict[Rule, str] = {
 }
 """Those that have another name here."""
 
-UNCOUNTED = dict.fromkeys(field.name for field in fields(Traffic))
+UNCOUNTED = dict.fromkeys(Traffic.__struct_fields__)
 
 Id = Annotated[int, Path(ge=0, lt=2**63)]
 

@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import astuple
 from pathlib import Path
+
+from msgspec.structs import astuple
 
 from storlever.change import (
     Admit,
