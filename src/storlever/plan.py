@@ -12,10 +12,10 @@ old or by the new state as well. It rests on four rules.
   target changes too, old entries go first, so that nobody meets a mix of the two states.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from enum import IntEnum, auto
 from itertools import chain, takewhile
+from operator import itemgetter
 
 from msgspec import Struct
 
@@ -178,14 +178,15 @@ about: so they are created first, and by few at a time (docs/decisions/0035)."""
 
 
 def _ordered(changes: Phased) -> Plan:
-    giving = list[Change]()
-    creating, filling = defaultdict[str, list[Change]](list), defaultdict[str, list[Change]](list)
-    for phase, change in sorted(changes, key=lambda pair: pair[0]):
+    giving: list[Change] = []
+    creating: dict[str, list[Change]] = {}
+    filling: dict[str, list[Change]] = {}
+    for phase, change in sorted(changes, key=itemgetter(0)):
         if phase <= Phase.CREATE_ACCOUNTS:
             giving.append(change)
         else:
             targets = creating if phase is Phase.CREATE_TARGETS else filling
-            targets[getattr(change, "target", None) or DISCOVERY].append(change)
+            targets.setdefault(getattr(change, "target", None) or DISCOVERY, []).append(change)
     new = [creating[name] for name in sorted(creating)]
     return Plan.of(
         [giving],

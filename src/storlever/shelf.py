@@ -1,7 +1,6 @@
 """The backing stores that LUNs stand on: may this one be served, and is it still the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -10,7 +9,6 @@ from msgspec.structs import replace
 from storlever.backing import BackingStore, Kind, ScsiIdentity, Unusable
 from storlever.claims import Claims
 from storlever.errors import Conflict, Fault, Invalid
-from storlever.inventory import Inventory
 from storlever.model import (
     BLOCK,
     BackingType,
@@ -56,6 +54,10 @@ class Stand(Struct, frozen=True):
         return self.old is not None and self.old.online and not self.moves
 
 
+Finder = Callable[[Place], Iterable[LogicalUnit]]
+"""What will be at a place: one LUN, or two of which either may last, or none."""
+
+
 class Shelf:
     """Knows who stands on what, for `writer` and `standing`. Needs the caller's lock."""
 
@@ -94,11 +96,11 @@ class Shelf:
         )
 
     def usable(
-        self, stands: Sequence[Stand], inventories: Sequence[Inventory], *, force: bool
+        self, stands: Sequence[Stand], found_at: Finder, *, force: bool
     ) -> dict[Place, BackingStore]:
         """What stands behind the path of each. Raises Invalid, or Conflict where a store is in use
-        in any of the inventories, which are those after the edit, or where a path that was not
-        `given` now has nothing to serve."""
+        by what will be at another place, or where a path that was not `given` now has nothing to
+        serve."""
         found: dict[Place, BackingStore] = {}
         faults: list[Fault] = []
         for stand in stands:
@@ -108,7 +110,7 @@ class Shelf:
                 faults += [Fault(stand.at + each.field, each.message) for each in error.faults]
         if faults:
             raise Invalid(*faults)
-        self._require_unclaimed(stands, found, inventories)
+        self._require_unclaimed(stands, found, found_at)
         for stand in stands:
             self._require_unheld(stand, found[stand.place], force=force)
         return found
@@ -186,7 +188,7 @@ class Shelf:
         self,
         stands: Sequence[Stand],
         stores: Mapping[Place, BackingStore],
-        inventories: Sequence[Inventory],
+        found_at: Finder,
     ) -> None:
         """Those that move are where they move to, whatever they stand on now."""
         moving = {stand.place for stand in stands if stand.moves}
@@ -195,21 +197,20 @@ class Shelf:
             keys = (stores[stand.place].identity, stand.unit.backing_path)
             staying = set(self._claims.others(stand.place, keys)) - moving
             users = (*sorted(staying), *(place for key in keys for place in coming.get(key, ())))
-            _require_shareable(stand, users, inventories)
+            _require_shareable(stand, users, found_at)
             for key in keys if stand.moves else ():
                 coming.setdefault(key, []).append(stand.place)
 
 
-def _require_shareable(
-    stand: Stand, users: Iterable[Place], inventories: Sequence[Inventory]
-) -> None:
+def _require_shareable(stand: Stand, users: Iterable[Place], found_at: Finder) -> None:
     unit = stand.unit
-    for (name, lun), inventory in product(users, inventories):
-        other = inventory.find(name, lun)
-        if other and not (unit.shared or other.shared or (unit.readonly and other.readonly)):
-            raise Conflict(
-                f"{unit.backing_path} is LUN {lun} of target {name}", code="backing-store-in-use"
-            )
+    for name, lun in users:
+        for other in found_at((name, lun)):
+            if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
+                raise Conflict(
+                    f"{unit.backing_path} is LUN {lun} of target {name}",
+                    code="backing-store-in-use",
+                )
 
 
 def _misfit(unit: LogicalUnit, store: BackingStore) -> Fault | None:

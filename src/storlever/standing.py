@@ -1,7 +1,8 @@
 """Edits whose LUNs are to stand on backing stores: those are looked at before, and compared with
 what tgtd opened after."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -75,12 +76,15 @@ class Standing(Writer):
     ) -> dict[Place, BackingStore]:
         """What stands behind each, whichever of the writes in force become durable. Raises Invalid
         and Conflict."""
-        if not stands:
-            return {}
-        after = [self._latest.after(edit)]
-        if self._latest is not self.inventory:
-            after.append(self.inventory.after(edit))
-        return self._shelf.usable(stands, after, force=overrule)
+        return self._shelf.usable(stands, partial(self._found_at, edit), force=overrule)
+
+    def _found_at(self, edit: Edit, place: Place) -> Iterator[LogicalUnit]:
+        """What the edit leaves there."""
+        name, lun = place
+        for inventory in (self._latest, self.inventory):
+            target = edit.targets.get(name, inventory.targets.get(name))
+            if unit := target and target.unit(lun):
+                yield unit
 
     def _require_not_foreign(
         self, stands: Sequence[Stand], stores: Mapping[Place, BackingStore]

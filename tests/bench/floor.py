@@ -35,14 +35,18 @@ Value = TypeVar("Value")
 
 
 class Recorder(Transport):
-    """A transport that remembers the frames it sent, and the seconds that it waited."""
+    """A transport that remembers the frames it sent, and the seconds that it waited, if it is told
+    to: that takes time as well."""
 
     def __init__(self, transport: SocketTransport) -> None:
         self._transport = transport
+        self.recording = False
         self.frames: list[bytes] = []
         self.seconds = 0.0
 
     def send(self, request: Request, *, pid: int | None = None) -> Awaited:
+        if not self.recording:
+            return self._transport.send(request, pid=pid)
         self.frames.append(request.frame)
         return partial(self._timed, self._timed(partial(self._transport.send, request, pid=pid)))
 
@@ -91,7 +95,9 @@ class Core:
         statements: list[str] = []
         connection = self.store._connection
         connection.set_trace_callback(statements.append)
+        self.recorder.recording = True
         write()
+        self.recorder.recording = False
         connection.set_trace_callback(None)
         return Traces(tuple(self.recorder.frames), tuple(map(RawStore.again, statements)))
 

@@ -23,7 +23,9 @@ def _at(count: int, turns: int) -> Iterator[Figure]:
         ours, raw, idle = [], [], []
         for _ in range(turns):
             core.recorder.frames.clear()
+            core.recorder.recording = True
             ours.append(timed(lambda: core.passes.full(inventory)))
+            core.recorder.recording = False
             frames = list(core.recorder.frames)
             for _ in range(3):
                 started = time.perf_counter()

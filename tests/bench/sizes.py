@@ -234,6 +234,7 @@ def _core(stack: ExitStack, root: Path, number: int) -> Core:
     core = Core(root, tgtd, Edit(targets(root, number)))
     image(root / "spare.img", 1)
     core.passes.full(core.service.inventory)
+    core.recorder.recording = True
     return core
 
 

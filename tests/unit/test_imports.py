@@ -64,7 +64,7 @@ MAY = {
     "territory": "",
     "backing": "model territory",
     "claims": "model",
-    "shelf": "backing claims errors inventory model",
+    "shelf": "backing claims errors model",
     "group": "inventory model plan",
     "backlog": "audit clock principal throttle",
     "turn": "errors",
