@@ -224,10 +224,10 @@ def _accounts(
     unwanted = {name for name in scope.accounts if name not in desired.accounts}
     going = (stale | (unwanted & observed.accounts.keys())) - observed.pinned
     coming = {name for name in needed if name in stale or name not in observed.accounts}
-    known = desired.accounts.set(GUARD, guard)
+    made = (guard if name == GUARD else desired.accounts[name] for name in sorted(coming))
     return [
         *((Phase.DELETE_ACCOUNTS, DeleteAccount(name)) for name in sorted(going)),
-        *((Phase.CREATE_ACCOUNTS, CreateAccount(known[name])) for name in sorted(coming)),
+        *((Phase.CREATE_ACCOUNTS, CreateAccount(each)) for each in made),
     ]
 
 
@@ -238,6 +238,8 @@ def _bindings(
     have: Bindings,
     stale: frozenset[str],
 ) -> Phased:
+    if not stale and (slots, outgoing) == (have.incoming, have.outgoing):
+        return []
     kept = _kept(slots, have, stale)
     changes: Phased = [
         (Phase.UNBIND, UnbindIncoming(target, name))
@@ -296,6 +298,8 @@ def _rest(want: Target, have: ObservedTarget, scope: Scope, stale: frozenset[str
 def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Phased:
     """`whole`: nobody may log in in between. `first`: old entries go before new ones come."""
     entries = want.access.entries
+    if entries == have.acl and not whole:
+        return []
     going = [entry for entry in have.acl if whole or entry not in entries]
     coming = [entry for entry in entries if whole or entry not in have.acl]
     close = Phase.CLOSE if whole or first else Phase.NARROW
@@ -318,6 +322,8 @@ def _units(want: Target, have: ObservedTarget, scope: Scope) -> Phased:
 def _unit(
     place: Place, unit: LogicalUnit | None, seen: ObservedUnit | None, reopen: bool
 ) -> Phased:
+    if unit is not None and seen == ObservedUnit.of(unit) and not reopen:
+        return []  # as most are
     gone = seen is not None and (unit is None or _must_be_new(unit, seen, reopen))
     changes: Phased = [(Phase.DELETE_UNITS, DeleteUnit(*place))] if gone else []
     if unit is None:
