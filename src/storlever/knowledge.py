@@ -131,8 +131,8 @@ class Knowledge:
             observed.learn(self.observed, unknown)
         else:
             self._meet(peer, observed, desired, pending)
-        ours = pending.targets.union(desired.targets)
-        theirs = sorted(observed.targets.keys() - ours)
+        ours, begun = desired.targets, pending.targets
+        theirs = sorted(name for name in observed.targets if name not in ours and name not in begun)
         self.foreign = tuple(map(observed.targets.__getitem__, theirs))
         observed.pinned = frozenset(
             account for target in self.foreign for account in target.bindings.accounts

@@ -1,4 +1,8 @@
-"""What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd."""
+"""What StorLever speaks of, as frozen values: what is desired, and what is seen in tgtd.
+
+`gc=False` keeps those of which there are tens of thousands from being looked through by Python's
+collector: no cycle can go through them, for what they hold was there before them.
+"""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -51,7 +55,7 @@ class Account(Struct, frozen=True):
         return f"Account(name={self.name!r})"
 
 
-class Access(Struct, frozen=True):
+class Access(Struct, frozen=True, gc=False):
     """Who may log in: an initiator that matches either list; both empty admit everyone."""
 
     names: tuple[str, ...] = ()
@@ -75,7 +79,7 @@ class Access(Struct, frozen=True):
         )
 
 
-class ScsiProduct(Struct, frozen=True):
+class ScsiProduct(Struct, frozen=True, gc=False):
     """Standard INQUIRY data: vendor (8 bytes), product (16) and revision (4)."""
 
     vendor: str
@@ -83,7 +87,7 @@ class ScsiProduct(Struct, frozen=True):
     revision: str
 
 
-class LogicalUnit(Struct, frozen=True):
+class LogicalUnit(Struct, frozen=True, gc=False):
     """One LUN as it is wished for. Raises Invalid for a pair of types that do not fit."""
 
     lun: int
@@ -125,7 +129,7 @@ class LogicalUnit(Struct, frozen=True):
             raise Invalid(*faults)
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, frozen=True, gc=False):
     """One target as it is wished for; accounts are named here and kept in the inventory.
 
     `incoming` is in the order of binding. `online` false is a wish that lasts.
@@ -247,7 +251,7 @@ class Sample(Struct, frozen=True):
     traffic: Mapping[Counted, Traffic]
 
 
-class ObservedUnit(Struct, frozen=True):
+class ObservedUnit(Struct, frozen=True, gc=False):
     """One LUN as tgtd has it; a field that tgtd does not tell and we do not know is None."""
 
     lun: int
@@ -282,7 +286,7 @@ class ObservedUnit(Struct, frozen=True):
         )
 
 
-class Bindings(Struct, frozen=True):
+class Bindings(Struct, frozen=True, gc=False):
     """The accounts of a target or of discovery; `incoming` by slot."""
 
     incoming: tuple[str, ...] = ()
@@ -293,7 +297,7 @@ class Bindings(Struct, frozen=True):
         return frozenset(self.incoming) | ({self.outgoing} if self.outgoing else set())
 
 
-class ObservedTarget(Struct, frozen=True):
+class ObservedTarget(Struct, frozen=True, gc=False):
     name: str
     ready: bool = True
     acl: tuple[str, ...] = ()

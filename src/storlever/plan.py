@@ -158,18 +158,27 @@ def plan(desired: Inventory, observed: Observed, scope: Scope, guard: Account) -
     if scope.discovery:
         auth = desired.discovery
         changes += _bindings(None, auth.slots, auth.outgoing, observed.discovery, stale)
-    for name in sorted(scope.targets):
+    touched: dict[str, Phased] = {}
+    for name in scope.targets:
         want, have = desired.targets.get(name), observed.targets.get(name)
-        if want is None:
-            changes += _removal(have, name in scope.force) if have else []
-        elif have is None:
-            changes += _creation(want)
-            changes += _rest(want, ObservedTarget(name, ready=want.online), scope, stale)
-        else:
-            changes += _rest(want, have, scope, stale)
+        if of_target := _of_target(want, have, scope, stale):
+            touched[name] = of_target
+    for name in sorted(touched):
+        changes += touched[name]
     needed = {each.name for _, each in changes if isinstance(each, BindIncoming | BindOutgoing)}
     changes += _accounts(desired, observed, scope, stale, needed, guard)
     return _ordered(changes)
+
+
+def _of_target(
+    want: Target | None, have: ObservedTarget | None, scope: Scope, stale: frozenset[str]
+) -> Phased:
+    if want is None:
+        return _removal(have, have.name in scope.force) if have else []
+    if have is not None:
+        return _rest(want, have, scope, stale)
+    new = ObservedTarget(want.name, ready=want.online)
+    return [*_creation(want), *_rest(want, new, scope, stale)]
 
 
 CREATING_LANES = 2

@@ -85,7 +85,7 @@ class Writes(Hellos):
 
 
 def figures(quick: bool) -> Iterator[Figure]:
-    turns = 6 if quick else 15
+    turns = 5 if quick else 15
     with folder() as root, ExitStack() as stack:
         storlever = grown(root / "service", TARGETS, tgt_io_threads=THREADS)
         stack.callback(storlever.close)

@@ -135,7 +135,7 @@ def _during_passes(storlever: StorLever, passes: int) -> Iterator[Figure]:
     numbers = count(9_000)  # targets that no request has touched yet
     for what, path in (("GET lun", f"{path_of(7)}/lun_list/1"), ("GET target", path_of(7))):
         idle, busy = _Reader(storlever, path), _Reader(storlever, path)
-        idle.run(lambda: time.sleep(4))
+        idle.run(lambda: _look_on(storlever, 4))
         busy.run(lambda: _provoke(storlever, list(islice(numbers, 2 * passes))))
         windows = _windows(storlever, 2 * passes)
         spent += [last - first for first, last in windows]
@@ -170,6 +170,12 @@ class _Reader:
                 client.api("GET", self._path)
                 self.calls.append((began, time.perf_counter() - started))
         thread.join()
+
+
+def _look_on(storlever: StorLever, seconds: float) -> None:
+    """Ask as often as `_provoke` does whether there is a pass."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: (_foreign(storlever), time.monotonic() > end)[1], seconds + 10)
 
 
 def _provoke(storlever: StorLever, numbers: list[int]) -> None:
