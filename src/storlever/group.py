@@ -12,8 +12,9 @@ class Group(Struct, frozen=True):
     """What its writes made of `before`; a single write is a group too.
 
     `changed`: LUNs that came, went, or changed in any field; `moved`: of those, the ones whose path
-    did; `reopen`: those that opened their path anew; `force`: targets whose sessions may be closed;
-    `adopted`: targets that were foreign, of which nothing was changed in tgtd yet.
+    one of the writes changed; `reopen`: those that opened their path anew; `force`: targets whose
+    sessions may be closed; `adopted`: targets that were foreign, of which nothing was changed in
+    tgtd yet.
     """
 
     before: Inventory
@@ -38,17 +39,15 @@ class Group(Struct, frozen=True):
         *,
         force: bool = False,
     ) -> "Group":
-        forced = frozenset(edit.targets) if force else frozenset()
-        changed = _changed(edit, before)
-        moved = (place for place, was, became in changed if _path(was) != _path(became))
+        differences = _differences(edit, before)
         return cls(
             before,
             before.after(edit),
             edit,
-            frozenset(place for place, _, _ in changed),
-            frozenset(moved),
-            reopen,
-            forced,
+            changed=frozenset(place for place, _, _ in differences),
+            moved=frozenset(at for at, was, became in differences if _path(was) != _path(became)),
+            reopen=reopen,
+            force=frozenset(edit.targets) if force else frozenset(),
         )
 
     def joined(self, later: "Group") -> "Group":
@@ -96,7 +95,7 @@ class Group(Struct, frozen=True):
         return frozenset(place for place in self.moved if self.before.find(*place))
 
 
-def _changed(
+def _differences(
     edit: Edit, before: Inventory
 ) -> list[tuple[Place, LogicalUnit | None, LogicalUnit | None]]:
     return [

@@ -290,9 +290,8 @@ class Inventory(Struct, frozen=True):
         used_by = self.used_by
         for name, target in edit.targets.items():
             old = self.targets.get(name)
-            used_by = _moved(
-                used_by, name, old.accounts if old else (), target.accounts if target else ()
-            )
+            before, after = (each.accounts if each else frozenset() for each in (old, target))
+            used_by = _moved(used_by, name, before, after)
         if edit.discovery is not None:
             used_by = _moved(used_by, DISCOVERY, self.discovery.accounts, edit.discovery.accounts)
         return Inventory(
@@ -398,13 +397,11 @@ def _patched(old: Map[str, Value], changes: Mapping[str, Value | None]) -> Map[s
 
 
 def _moved(
-    used_by: Map[str, frozenset[str]], user: str, old: Iterable[str], new: Iterable[str]
+    used_by: Map[str, frozenset[str]], user: str, old: frozenset[str], new: frozenset[str]
 ) -> Map[str, frozenset[str]]:
-    if old == new:
-        return used_by
-    for name in set(old) - set(new):
+    for name in old - new:
         left = used_by[name] - {user}
         used_by = used_by.set(name, left) if left else used_by.delete(name)
-    for name in set(new) - set(old):
+    for name in new - old:
         used_by = used_by.set(name, used_by.get(name, frozenset()) | {user})
     return used_by

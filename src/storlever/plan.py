@@ -158,7 +158,7 @@ def plan(desired: Inventory, observed: Observed, scope: Scope, guard: Account) -
     if scope.discovery:
         auth = desired.discovery
         changes += _bindings(None, auth.slots, auth.outgoing, observed.discovery, stale)
-    touched: dict[str, Phased] = {}
+    touched: dict[str, Phased] = {}  # few: to sort ten thousand names would hold up all threads
     for name in scope.targets:
         want, have = desired.targets.get(name), observed.targets.get(name)
         if of_target := _of_target(want, have, scope, stale):
@@ -248,7 +248,7 @@ def _bindings(
     stale: frozenset[str],
 ) -> Phased:
     if not stale and (slots, outgoing) == (have.incoming, have.outgoing):
-        return []
+        return []  # as most are
     kept = _kept(slots, have, stale)
     changes: Phased = [
         (Phase.UNBIND, UnbindIncoming(target, name))
@@ -308,7 +308,7 @@ def _acl(want: Target, have: ObservedTarget, *, whole: bool, first: bool) -> Pha
     """`whole`: nobody may log in in between. `first`: old entries go before new ones come."""
     entries = want.access.entries
     if entries == have.acl and not whole:
-        return []
+        return []  # as most are
     going = [entry for entry in have.acl if whole or entry not in entries]
     coming = [entry for entry in entries if whole or entry not in have.acl]
     close = Phase.CLOSE if whole or first else Phase.NARROW

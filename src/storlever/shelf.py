@@ -54,8 +54,8 @@ class Stand(Struct, frozen=True):
         return self.old is not None and self.old.online and not self.moves
 
 
-Finder = Callable[[Place], Iterable[LogicalUnit]]
-"""What will be at a place: one LUN, or two of which either may last, or none."""
+UnitsAt = Callable[[Place], Iterable[LogicalUnit]]
+"""The units that may be at a place once the edit is made, one for each inventory that may last."""
 
 
 class Shelf:
@@ -96,7 +96,7 @@ class Shelf:
         )
 
     def usable(
-        self, stands: Sequence[Stand], found_at: Finder, *, force: bool
+        self, stands: Sequence[Stand], units_at: UnitsAt, *, force: bool
     ) -> dict[Place, BackingStore]:
         """What stands behind the path of each. Raises Invalid, or Conflict where a store is in use
         by what will be at another place, or where a path that was not `given` now has nothing to
@@ -110,7 +110,7 @@ class Shelf:
                 faults += [Fault(stand.at + each.field, each.message) for each in error.faults]
         if faults:
             raise Invalid(*faults)
-        self._require_unclaimed(stands, found, found_at)
+        self._require_unclaimed(stands, found, units_at)
         for stand in stands:
             self._require_unheld(stand, found[stand.place], force=force)
         return found
@@ -188,7 +188,7 @@ class Shelf:
         self,
         stands: Sequence[Stand],
         stores: Mapping[Place, BackingStore],
-        found_at: Finder,
+        units_at: UnitsAt,
     ) -> None:
         """Those that move are where they move to, whatever they stand on now."""
         moving = {stand.place for stand in stands if stand.moves}
@@ -197,15 +197,15 @@ class Shelf:
             keys = (stores[stand.place].identity, stand.unit.backing_path)
             staying = set(self._claims.others(stand.place, keys)) - moving
             users = (*sorted(staying), *(place for key in keys for place in coming.get(key, ())))
-            _require_shareable(stand, users, found_at)
+            _require_shareable(stand, users, units_at)
             for key in keys if stand.moves else ():
                 coming.setdefault(key, []).append(stand.place)
 
 
-def _require_shareable(stand: Stand, users: Iterable[Place], found_at: Finder) -> None:
+def _require_shareable(stand: Stand, users: Iterable[Place], units_at: UnitsAt) -> None:
     unit = stand.unit
     for name, lun in users:
-        for other in found_at((name, lun)):
+        for other in units_at((name, lun)):
             if not (unit.shared or other.shared or (unit.readonly and other.readonly)):
                 raise Conflict(
                     f"{unit.backing_path} is LUN {lun} of target {name}",

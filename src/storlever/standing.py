@@ -76,10 +76,10 @@ class Standing(Writer):
     ) -> dict[Place, BackingStore]:
         """What stands behind each, whichever of the writes in force become durable. Raises Invalid
         and Conflict."""
-        return self._shelf.usable(stands, partial(self._found_at, edit), force=overrule)
+        return self._shelf.usable(stands, partial(self._units_at, edit), force=overrule)
 
-    def _found_at(self, edit: Edit, place: Place) -> Iterator[LogicalUnit]:
-        """What the edit leaves there."""
+    def _units_at(self, edit: Edit, place: Place) -> Iterator[LogicalUnit]:
+        """Whichever of the writes in force become durable; mostly twice the same."""
         name, lun = place
         for inventory in (self._latest, self.inventory):
             target = edit.targets.get(name, inventory.targets.get(name))

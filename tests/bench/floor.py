@@ -40,15 +40,26 @@ class Recorder(Transport):
 
     def __init__(self, transport: SocketTransport) -> None:
         self._transport = transport
-        self.recording = False
+        self._recording = False
         self.frames: list[bytes] = []
         self.seconds = 0.0
 
     def send(self, request: Request, *, pid: int | None = None) -> Awaited:
-        if not self.recording:
+        if not self._recording:
             return self._transport.send(request, pid=pid)
         self.frames.append(request.frame)
         return partial(self._timed, self._timed(partial(self._transport.send, request, pid=pid)))
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """From nothing."""
+        self.frames.clear()
+        self.seconds = 0.0
+        self._recording = True
+        try:
+            yield
+        finally:
+            self._recording = False
 
     def _timed(self, what: Callable[[], Value]) -> Value:
         started = time.perf_counter()
@@ -91,13 +102,11 @@ class Core:
             raise outcome
 
     def traced(self, write: Callable[[], object]) -> Traces:
-        self.recorder.frames.clear()
         statements: list[str] = []
         connection = self.store._connection
         connection.set_trace_callback(statements.append)
-        self.recorder.recording = True
-        write()
-        self.recorder.recording = False
+        with self.recorder.recording():
+            write()
         connection.set_trace_callback(None)
         return Traces(tuple(self.recorder.frames), tuple(map(RawStore.again, statements)))
 

@@ -1,19 +1,21 @@
 """What a host notices of the API's writes to other targets: its reads and writes while fifty
-writes a second go on, against the same without them.
+writes a second go on, against the same in calm, and against fifty requests a second that do
+nothing.
 
-The host works in slices of two seconds: one in calm, one while a client asks fifty times a second
-for what costs the service next to nothing, one with the writes, and so on. Each slice has its
-throughput and its 99th percentile; the medians over the slices are compared, so that a slice that
-met something else counts for little. Against the slice in calm stands all that a client of the API
-takes away, that it wakes up included; against the one with the hellos what the writes do.
+The host works in slices of two seconds: one in calm, one with the hellos, one with the writes, and
+so on. Each slice has its throughput and its 99th percentile; the medians over the slices are
+compared, so that a slice that met something else counts for little. The comparison with calm has
+all in it that a client of the API takes away, even by waking up; the one with hellos, what the
+writes themselves do.
 
 With one command in flight, the host notices whatever tgtd, a single loop, does between two of its
-commands: these figures have limits. With eight in flight, host and tgtd use up two processor cores,
-and the writes take their share of those: these figures explain, and have none.
+commands: against calm, these figures have limits. With eight in flight, host and tgtd use up two
+processor cores, and the writes take their share of those: these figures explain, and have none.
 """
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -30,7 +32,7 @@ from tests.world import StorLever, folder, image
 TARGETS = 100
 IN_USE = "iqn.2026-01.bench.host:disk"
 MEGABYTES = 64
-WRITES = 50
+RATE = 50
 """A second."""
 SLICE = 2.0
 """Seconds."""
@@ -39,8 +41,8 @@ SECRET = "twelve chars"
 DEEP = 8
 
 
-class Hellos:
-    """Fifty a second."""
+class Asking(ABC):
+    """A client that asks fifty times a second."""
 
     def __init__(self, storlever: StorLever) -> None:
         self._port = storlever.port
@@ -48,20 +50,27 @@ class Hellos:
         self.asked = self.answered = 0
 
     def run(self, stop: threading.Event) -> None:
-        """One late request does not delay all that follow: they catch up."""
+        """One late answer does not delay all that follow: they catch up."""
         started, made = time.monotonic(), 0
         with Client(self._port) as client:
-            while not stop.wait(max(0, started + made / WRITES - time.monotonic())):
+            while not stop.wait(max(0, started + made / RATE - time.monotonic())):
                 self._ask(client, next(self._numbers))
                 made += 1
         self.answered += made
-        self.asked += round((time.monotonic() - started) * WRITES)
+        self.asked += round((time.monotonic() - started) * RATE)
+
+    @abstractmethod
+    def _ask(self, client: Client, number: int) -> None: ...
+
+
+class Hellos(Asking):
+    """What does nothing."""
 
     def _ask(self, client: Client, _: int) -> None:
         client.request("GET", "/healthz")
 
 
-class Writes(Hellos):
+class Writes(Asking):
     """Five kinds of write, evenly mixed: each target in turn gets all five."""
 
     def __init__(self, storlever: StorLever, spare: Path) -> None:
@@ -96,7 +105,7 @@ def figures(quick: bool) -> Iterator[Figure]:
         at_work = stack.enter_context(host(storlever.portal, IN_USE))
         hellos, writes = Hellos(storlever), Writes(storlever, image(root / "spare.img", 1))
         yield from _compared(at_work, hellos, writes, 1, turns)
-        yield from _compared(at_work, hellos, writes, DEEP, turns // 3)
+        yield from _compared(at_work, hellos, writes, DEEP, max(2, turns // 3))
         yield at_least(
             "writes made / asked for", writes.answered / writes.asked, 0.95, writes.asked
         )
@@ -112,14 +121,13 @@ def _compared(
         for _ in range(turns)
     ]
     calm, greeted, busy = zip(*slices, strict=True)
-    first = depth == 1
-    name = f"I/O, {depth} in flight, during {WRITES} writes/s / without"
-    yield from _ratios(name, busy, calm, (0.9, 1.5) if first else (None, None))
-    name = f"I/O, {depth} in flight, during {WRITES} writes/s / {WRITES} hellos/s"
+    name = f"I/O, {depth} in flight, during {RATE} writes/s / without"
+    yield from _ratios(name, busy, calm, (0.9, 1.5) if depth == 1 else (None, None))
+    name = f"I/O, {depth} in flight, during {RATE} writes/s / {RATE} hellos/s"
     yield from _ratios(name, busy, greeted, (None, None))
 
 
-def _slice(at_work: Host, depth: int, beside: Sequence[Hellos]) -> list[float]:
+def _slice(at_work: Host, depth: int, beside: Sequence[Asking]) -> list[float]:
     """How long each of the host's commands took."""
     at_work.begin(depth, SLICE)
     with working(beside):

@@ -22,10 +22,8 @@ def _at(count: int, turns: int) -> Iterator[Figure]:
         inventory = core.service.inventory
         ours, raw, idle = [], [], []
         for _ in range(turns):
-            core.recorder.frames.clear()
-            core.recorder.recording = True
-            ours.append(timed(lambda: core.passes.full(inventory)))
-            core.recorder.recording = False
+            with core.recorder.recording():
+                ours.append(timed(lambda: core.passes.full(inventory)))
             frames = list(core.recorder.frames)
             for _ in range(3):
                 started = time.perf_counter()

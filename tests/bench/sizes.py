@@ -173,9 +173,11 @@ class _Reader:
 
 
 def _look_on(storlever: StorLever, seconds: float) -> None:
-    """Ask as often as `_provoke` does whether there is a pass."""
+    """Ask for the foreign targets as often as `_provoke` does: what that takes is in both."""
     end = time.monotonic() + seconds
-    wait_until(lambda: (_foreign(storlever), time.monotonic() > end)[1], seconds + 10)
+    while time.monotonic() < end:
+        _foreign(storlever)
+        time.sleep(0.02)  # as wait_until does
 
 
 def _provoke(storlever: StorLever, numbers: list[int]) -> None:
@@ -222,8 +224,8 @@ def _parts(most: int, calls: int, few: int) -> Iterator[Figure]:
                 for what, write in _writes(core, number, turn).items():
                     if what in SLOW and number == most and turn >= few:
                         continue
-                    core.recorder.seconds = 0.0
-                    whole = timed(write)
+                    with core.recorder.recording():
+                        whole = timed(write)
                     samples[what, number].append(
                         (whole - core.recorder.seconds, core.recorder.seconds)
                     )
@@ -240,7 +242,6 @@ def _core(stack: ExitStack, root: Path, number: int) -> Core:
     core = Core(root, tgtd, Edit(targets(root, number)))
     image(root / "spare.img", 1)
     core.passes.full(core.service.inventory)
-    core.recorder.recording = True
     return core
 
 

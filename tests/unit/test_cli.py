@@ -25,7 +25,7 @@ from tests.world import STORLEVER, folder
 
 HEAVY = {
     *("httpx2", "fastapi", "starlette", "pydantic", "uvicorn", "cryptography", "yaml"),
-    *("argcomplete", "sqlite3", "asyncio", "ssl", "storlever.service"),
+    *("argcomplete", "sqlite3", "asyncio", "ssl", "msgspec", "storlever.service"),
 }
 
 

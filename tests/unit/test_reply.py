@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storlever.tgtd.reply import MAX_REPLY, Arriving, Reply
@@ -41,6 +41,8 @@ def test_what_comes_after_it_is_none_of_it() -> None:
     assert taken(header(0, HEADER + 2), b"he", b"llo") == Reply(0, "he")
 
 
+@example(0, "ä".encode(), [HEADER + 1])  # half a character
+@example(0, b"a\0b", [HEADER + 2])  # text after the end, in another piece
 @given(
     st.integers(0, 2**32 - 1),
     st.binary() | st.text().map(str.encode),

@@ -213,6 +213,17 @@ def test_an_answer_that_takes_longer_is_waited_for_where_that_is_said(path: Path
         assert SocketTransport(str(path), timeout=TIMEOUT).exchange(slow).text == "at last"
 
 
+def test_who_waits_long_sleeps(path: Path) -> None:
+    def late(connection: socket.socket) -> None:
+        time.sleep(TIMEOUT)
+        connection.sendall(reply(b"\0"))
+
+    with served(path, late):
+        before = time.thread_time()
+        SocketTransport(str(path)).exchange(SHOW)
+        assert time.thread_time() - before < TIMEOUT / 3
+
+
 def test_who_is_in_a_hurry_waits_for_milliseconds(path: Path) -> None:
     request = Request(Mode.TARGET, Op.SHOW, tid=EVERY, patience=10.0, hurry=True)
     with served(path, hangs()):

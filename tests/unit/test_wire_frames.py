@@ -326,3 +326,10 @@ def test_a_body_that_tgtd_would_drop_is_refused() -> None:
     parameters = (("mode_page", "0" * MAX_VALUE),) * 9
     with pytest.raises(ValueError, match=r"8192 bytes|wrong parameters"):
         Request(Mode.UNIT, Op.UPDATE, tid=1, lun=1, parameters=parameters)
+
+
+def test_a_password_is_in_no_repr() -> None:
+    parameters = (("user", "alice"), ("password", "hunter2hunter2"))
+    said = repr(Request(Mode.ACCOUNT, Op.NEW, parameters=parameters))
+    assert "hunter2" not in said
+    assert "password" in said

@@ -6,6 +6,7 @@ import struct
 from msgspec import Struct
 
 MAX_REPLY = 512 * 2**20
+"""Bytes, the header included."""
 
 _HEADER = struct.Struct("=II")
 _Decoder = codecs.getincrementaldecoder("utf-8")

@@ -150,18 +150,17 @@ def _blocks(text: str, ids: Mapping[str, int]) -> dict[str, str]:
 def _pieces(text: str) -> Iterator[str]:
     """What follows each "Target " that begins a line, one after another: no other thread can do
     anything while many megabytes are split in one go."""
-    mark = "\nTarget "
-    start = len(mark) - 1 if text.startswith(mark[1:]) else _after(mark, text, 0)
-    while start:
-        next_one = _after(mark, text, start)
-        yield text[start : next_one - len(mark) if next_one else None]
-        start = next_one
+    start = 0 if text.startswith("Target ") else _next_header(text, 0)
+    while start < len(text):
+        end = _next_header(text, start)
+        yield text[start + len("Target ") : end - 1]
+        start = end
 
 
-def _after(mark: str, text: str, start: int) -> int:
-    """Where the mark that is found first ends; 0 where there is none."""
-    at = text.find(mark, start)
-    return 0 if at < 0 else at + len(mark)
+def _next_header(text: str, after: int) -> int:
+    """Where the next line that begins with "Target " does; beyond the end where there is none."""
+    at = text.find("\nTarget ", after)
+    return len(text) + 1 if at < 0 else at + 1
 
 
 def _seen(name: str, block: str) -> Seen:

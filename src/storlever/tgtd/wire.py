@@ -1,11 +1,10 @@
 """The management protocol of tgtd (1.0.30 to 1.0.97): typed requests to frames.
 
 A request is a 120-byte header in host byte order and a body of `key=value` pairs, joined by
-commas with no escaping and ended by a NUL. A `Request` that
-can be built cannot kill the daemon by its own content: the pairs of mode and operation, their
-parameters and the types of a logical unit are those of `_ALLOWED` and `_check_unit`, and nothing
-else is expressible (above all not RedirectCallback, which runs a program, and `debug`, which
-logs secrets).
+commas with no escaping and ended by a NUL. A `Request` that can be built cannot kill the daemon by
+its own content: the pairs of mode and operation, their parameters and the types of a logical unit
+are those of `_ALLOWED` and `_check_unit`, and nothing else is expressible (above all not
+RedirectCallback, which runs a program, and `debug`, which logs secrets).
 """
 
 import re
@@ -14,6 +13,7 @@ from enum import IntEnum
 from functools import cache
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 
 class Mode(IntEnum):
@@ -173,8 +173,8 @@ class Request(Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Without the values of parameters, which may be secrets."""
-        keys = [key for key, _ in self.parameters]
-        return f"Request({self.mode.name} {self.op.name} tid={self.tid} lun={self.lun} {keys})"
+        said = asdict(self) | {"parameters": [key for key, _ in self.parameters]}
+        return f"Request({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     @property
     def frame(self) -> bytes:
@@ -217,13 +217,12 @@ def _check_numbers(request: Request) -> None:
 def _check_parameters(request: Request) -> None:
     keys = tuple([key for key, _ in request.parameters])
     _check_keys(request.mode, request.op, keys)
-    if request.op is Op.UNBIND:
-        for key, value in request.parameters:
+    if _all_plain([value for _, value in request.parameters]):
+        return  # and the body is short
+    for at, (key, value) in enumerate(request.parameters, 1):
+        if request.op is Op.UNBIND:
             _check_theirs(key, value)
-    elif _all_plain([value for _, value in request.parameters]):
-        return  # they have room, too
-    else:
-        for at, (key, value) in enumerate(request.parameters, 1):
+        else:
             _check_value(key, value, last=at == len(keys))
     if len(request.body) > MAX_BODY:
         raise ValueError(f"a request body has at most {MAX_BODY} bytes")
@@ -244,7 +243,7 @@ def _check_keys(mode: Mode, op: Op, keys: tuple[str, ...]) -> None:
 
 
 def _all_plain(values: list[str]) -> bool:
-    """What nearly all are, and no rule of `_check_value` is against."""
+    """What nearly all are, and no rule is against."""
     text = "".join(values)
     return (
         len(text) <= MAX_VALUE
