@@ -15,7 +15,7 @@ import pytest
 
 from storlever.errors import Unavailable
 from storlever.tgtd.reply import MAX_REPLY, Reply
-from storlever.tgtd.transport import NotRunning, SocketTransport
+from storlever.tgtd.transport import AT_ONCE, NotRunning, SocketTransport
 from storlever.tgtd.wire import EVERY, Mode, Op, Request
 
 SHOW = Request(Mode.DRIVER, Op.SHOW)
@@ -222,6 +222,27 @@ def test_who_waits_long_sleeps(path: Path) -> None:
         before = time.thread_time()
         SocketTransport(str(path)).exchange(SHOW)
         assert time.thread_time() - before < TIMEOUT / 3
+
+
+def test_an_answer_that_came_while_we_were_kept_from_it_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others computed, or the whole machine stood still: tgtd is not to be blamed for it."""
+    answered = threading.Event()
+
+    def stands_still() -> None:
+        answered.wait(10)
+        time.sleep(2 * AT_ONCE)
+
+    def prompt(connection: socket.socket) -> None:
+        time.sleep(AT_ONCE / 4)
+        connection.sendall(reply(b"there\0"))
+        answered.set()
+
+    monkeypatch.setattr(os, "sched_yield", stands_still)
+    with served(path, prompt):
+        request = Request(Mode.DRIVER, Op.SHOW, hurry=True)
+        assert SocketTransport(str(path)).exchange(request).text == "there"
 
 
 def test_who_is_in_a_hurry_waits_for_milliseconds(path: Path) -> None:

@@ -158,22 +158,30 @@ def _left(deadline: float) -> float:
 
 
 def _received(connection: socket.socket, deadline: float) -> Reply:
-    """A whole reply; most come in one piece, and soon."""
+    """A whole reply; most come in one piece, and soon. One that is there counts, however late it is
+    that we look: it may be us who were kept from it."""
     arriving, awake = Arriving(), time.monotonic() + AWAKE
-    while arriving.missing:
-        left = _left(deadline)
-        try:
-            piece = connection.recv(PIECE)
-        except BlockingIOError:
-            if time.monotonic() < awake:
-                os.sched_yield()
-            else:
-                _sleep(connection, left)
-            continue
+    while True:
+        piece = _piece(connection, awake, deadline)
         if not piece:
             raise EOFError
         arriving.take(piece)
-    return arriving.reply()
+        if not arriving.missing:
+            return arriving.reply()
+        _left(deadline)
+
+
+def _piece(connection: socket.socket, awake: float, deadline: float) -> bytes:
+    """What comes next; b"" where nothing does. Stays awake until `awake`."""
+    while True:
+        try:
+            return connection.recv(PIECE)
+        except BlockingIOError:
+            now = time.monotonic()
+            if now < awake:
+                os.sched_yield()
+            else:
+                _sleep(connection, max(0.0, deadline - now))
 
 
 def _sleep(connection: socket.socket, seconds: float) -> None:
