@@ -39,7 +39,7 @@ def test_a_secret_is_in_no_repr() -> None:
 
 
 def test_values_are_frozen() -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="immutable"):
         UNIT.lun = 2  # type: ignore[misc]
 
 

@@ -110,7 +110,7 @@ class SocketTransport(Transport):
                     connection.connect(self.path)
                     return connection
                 except BlockingIOError:
-                    _left(deadline)
+                    _require_time(deadline)
                     time.sleep(0.001)
         except BaseException:
             connection.close()
@@ -150,11 +150,9 @@ def _pid_of(connection: socket.socket) -> int:
     return pid
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _require_time(deadline: float) -> None:
+    if time.monotonic() >= deadline:
         raise TimeoutError
-    return left
 
 
 def _received(connection: socket.socket, deadline: float) -> Reply:
@@ -168,7 +166,7 @@ def _received(connection: socket.socket, deadline: float) -> Reply:
         arriving.take(piece)
         if not arriving.missing:
             return arriving.reply()
-        _left(deadline)
+        _require_time(deadline)
 
 
 def _piece(connection: socket.socket, awake: float, deadline: float) -> bytes:
